@@ -1,6 +1,8 @@
 //! FHIR R4 knowledge: documents as trees, element definitions, Bundles, validation. Pure: no files, clock or network.
 
+pub mod definitions;
 mod names;
+pub mod primitive;
 pub mod tree;
 
 pub use names::NameId;

@@ -6,7 +6,6 @@
 //! is the number of its element with one bit added.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
 
 /// The number of an element name. See [`NameId::of`] for the R4 names and [`crate::tree::Tree::name`] for any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,11 +46,6 @@ impl NameId {
         known().find(name)
     }
 
-    /// All R4 element names, without the siblings: to suggest one for a name that is not there.
-    pub fn all() -> impl Iterator<Item = &'static str> {
-        known().iter()
-    }
-
     /// The number of the primitive's sibling: `birthDate` to `_birthDate`.
     pub fn sibling(self) -> NameId {
         NameId(self.0 | SIBLING)
@@ -73,13 +67,13 @@ impl NameId {
     }
 }
 
-/// The table of all R4 names, decoded at first use.
+/// The table of all R4 names.
 pub(crate) fn known() -> &'static Names {
-    static NAMES: OnceLock<Names> = OnceLock::new();
-    NAMES.get_or_init(|| Names::new(include_str!("../data/names.txt").lines()))
+    &crate::definitions::r4().names
 }
 
 /// Names ready to be written as JSON keys, and a hash table to find them by text.
+#[derive(Default)]
 pub(crate) struct Names {
     /// `"_birthDate":` after one another; the text and both keys are slices of it.
     keys: String,
@@ -126,7 +120,7 @@ impl Names {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.starts.len() - 1
+        self.starts.len().saturating_sub(1)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
@@ -141,7 +135,7 @@ impl Names {
     }
 
     fn find_plain(&self, name: &str) -> Option<NameId> {
-        let mask = self.slots.len() - 1;
+        let mask = self.slots.len().checked_sub(1)?;
         let mut at = hash(name) & mask;
         loop {
             let number = self.slots.get(at)?.checked_sub(1)?;
