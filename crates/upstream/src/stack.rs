@@ -1,0 +1,249 @@
+//! The stack in front of one FHIR server, inner to outer, with the reason for each layer's place.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Method, Uri};
+use tokio::sync::watch;
+use tower::retry::Retry;
+use tower::{Service, ServiceExt};
+
+use crate::auth::{Authenticator, Authorize, Static};
+use crate::backoff;
+use crate::breaker::{CircuitBreaker, Gate, State};
+use crate::capability::{Capability, CapabilityError};
+use crate::classify;
+use crate::config::{self, Auth, Config, ConfigError};
+use crate::deadline::Deadline;
+use crate::exchange::{Exchange, Target};
+use crate::failure::{Class, Failure};
+use crate::http_client::{HttpClient, Outgoing};
+use crate::limit::AdaptiveLimit;
+use crate::observe::{Observe, Observer};
+use crate::request::{Delivered, Request};
+use crate::retry::ShortRetry;
+use crate::tls;
+
+/// Everything below HTTP statuses: connections and credentials.
+type Wire = Authorize<HttpClient>;
+/// One attempt, classified.
+type Attempts = Observe<Exchange<Wire>>;
+/// One call, from the circuit to the socket.
+type Calls = Observe<CircuitBreaker<AdaptiveLimit<Deadline<Retry<ShortRetry, Attempts>>>>>;
+
+/// A destination ready for requests. Clones share the connections, the limit and the circuit.
+///
+/// Use [`Stack::deliver`], or the [`tower::Service`] that it is.
+#[derive(Clone)]
+pub struct Stack {
+    calls: Calls,
+    wire: Wire,
+    target: Arc<Target>,
+    gate: Gate,
+    retry: Arc<config::Retry>,
+    deadline: Duration,
+}
+
+/// Builds the stack of a destination. Opens no connection.
+///
+/// # Errors
+/// [`ConfigError`] when the destination cannot be used as configured; see there.
+pub fn stack(config: &Config, observer: Arc<dyn Observer>) -> Result<Stack, ConfigError> {
+    let authenticator = Arc::new(Static::new(&config.auth)?);
+    let credential = !matches!(config.auth, Auth::None);
+    build(config, authenticator, credential, observer)
+}
+
+/// The same with an authenticator of the caller's, such as OAuth2; `config.auth` is not looked at.
+///
+/// # Errors
+/// [`ConfigError`] when the destination cannot be used as configured; see there.
+pub fn stack_with(
+    config: &Config,
+    authenticator: Arc<dyn Authenticator>,
+    observer: Arc<dyn Observer>,
+) -> Result<Stack, ConfigError> {
+    build(config, authenticator, true, observer)
+}
+
+fn build(
+    config: &Config,
+    authenticator: Arc<dyn Authenticator>,
+    credential: bool,
+    observer: Arc<dyn Observer>,
+) -> Result<Stack, ConfigError> {
+    let base = config.base()?;
+    // Before anything else, so that a credential never gets near a clear-text connection.
+    config.check_plaintext(&base, credential)?;
+    let tls = tls::client_config(&config.tls, base.scheme_str() == Some("https"))?;
+    let target = Arc::new(Target::new(base, config)?);
+    let retry = config.retry.clone();
+    let gate = Gate::new(
+        config.breaker.clone(),
+        retry.longest_retry_after,
+        Arc::clone(&observer),
+    );
+
+    // HTTP/1.1 over a pool. Innermost: the only layer that touches a socket. As many idle connections as there may
+    // be requests, or each burst would pay for new handshakes.
+    let wire = HttpClient::new(
+        tls,
+        config.connect_timeout,
+        config.concurrency,
+        config.max_response_bytes,
+    );
+
+    // The credential, per attempt rather than per call: a retry after a pause must not carry a token that has
+    // ended since. Below classification, because it needs the bare 401 to refresh and repeat once.
+    let wire = Authorize::new(wire, authenticator);
+
+    // Statuses become classes here, so that every layer above decides by class and none reads a status.
+    let calls = Exchange::new(wire.clone(), Arc::clone(&target));
+
+    // Inside of retry, so that each attempt is told with its own duration and class.
+    let calls = Observe::attempts(calls, Arc::clone(&observer));
+
+    // Short retries. Inside of the deadline, which bounds them all together; inside of the limit, so that a retry
+    // keeps its slot instead of queueing behind fresh work (its waits add up to under a second). Inside of the
+    // breaker, so that one unlucky call is one verdict.
+    let calls = Retry::new(ShortRetry::new(retry.clone()), calls);
+
+    // Outside of retry: total. Inside of the breaker, or the breaker would see a hang as a cancelled call, which is
+    // no verdict, and would never open for a server that accepts and never answers.
+    let calls = Deadline::new(calls, config.deadline);
+
+    // Outside of the deadline, so that waiting for a slot does not use up the time to answer.
+    let calls = AdaptiveLimit::new(calls, config.concurrency, Arc::clone(&observer));
+
+    // Outside of the limit: an open circuit answers at once, instead of after a wait for a slot.
+    let calls = CircuitBreaker::new(calls, gate.clone());
+
+    // Outermost: calls that the circuit refused or the deadline cut are told as well.
+    let calls = Observe::calls(calls, observer);
+
+    Ok(Stack {
+        calls,
+        wire,
+        target,
+        gate,
+        retry: Arc::new(retry),
+        deadline: config.deadline,
+    })
+}
+
+// === impl Stack ===
+
+impl Stack {
+    /// Delivers one Bundle.
+    ///
+    /// Dropping the future cancels the request; if it was the circuit's probe, the next request becomes the probe.
+    ///
+    /// # Errors
+    /// [`Failure`] with its class and what to do.
+    pub async fn deliver(&self, request: Request) -> Result<Delivered, Failure> {
+        self.clone().oneshot(request).await
+    }
+
+    /// The circuit's state now and from now on. While it is [`State::Open`], lease nothing: wait for
+    /// [`Stack::ready`].
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.gate.watch()
+    }
+
+    /// Waits until a request would be sent: at once when the circuit is closed, else until a probe is due.
+    pub async fn ready(&self) {
+        self.gate.ready().await;
+    }
+
+    /// Asks the server what it can do (`GET {base}/metadata`), past the circuit and the limit: it is a question of an
+    /// operator or a start, not a delivery.
+    ///
+    /// # Errors
+    /// [`CapabilityError`]: no 2xx answer, or not a CapabilityStatement.
+    pub async fn metadata(&self) -> Result<Capability, CapabilityError> {
+        let outgoing = Outgoing {
+            method: Method::GET,
+            uri: metadata_uri(&self.target.base),
+            headers: self.target.headers.clone(),
+            authorization: None,
+            body: Bytes::new(),
+        };
+        let failed = |failure: Failure| CapabilityError::Failure(Box::new(failure));
+        let sending = self.wire.clone().oneshot(outgoing);
+        let answer = tokio::time::timeout(self.deadline, sending)
+            .await
+            .map_err(|_| failed(Failure::new(Class::Ambiguous, "deadline passed")))?
+            .map_err(|error| failed(classify::unanswered(&error)))?;
+        if !(200..300).contains(&answer.status) {
+            return Err(failed(classify::refused(&answer)));
+        }
+        Capability::read(&answer.body)
+    }
+}
+
+impl Service<Request> for Stack {
+    type Response = Delivered;
+    type Error = Failure;
+    type Future = BoxFuture<'static, Result<Delivered, Failure>>;
+
+    /// Always ready. How many requests to start is the dispatcher's choice; more than `concurrency` wait inside.
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.calls.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let attempt = request.attempt;
+        let (gate, retry) = (self.gate.clone(), Arc::clone(&self.retry));
+        let calling = self.calls.call(request);
+        Box::pin(async move {
+            calling.await.map_err(|mut failure| {
+                plan(
+                    &mut failure,
+                    attempt,
+                    &retry,
+                    gate.pause_left(),
+                    backoff::draw(),
+                );
+                failure
+            })
+        })
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack")
+            .field("base", &self.target.base)
+            .field("state", &*self.gate.watch().borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sets how long the caller waits, and whether it still does. Never less than the circuit's pause: a retry that
+/// meets an open circuit would only come back.
+fn plan(failure: &mut Failure, attempt: u32, retry: &config::Retry, pause: Duration, draw: f64) {
+    failure.park =
+        failure.class == Class::Conflict && attempt.saturating_add(1) >= retry.conflict_attempts;
+    let usual = backoff::long(retry.first_wait, retry.longest_wait, attempt, draw);
+    failure.wait = match failure.class {
+        Class::Throttled {
+            retry_after: Some(told),
+        } => told.min(retry.longest_retry_after).max(pause),
+        Class::Auth | Class::Config => pause,
+        // Half-open and somebody else is the probe: a moment later all is known.
+        Class::Paused { .. } => pause.max(backoff::jittered(retry.first_wait, draw)),
+        _ => usual.max(pause),
+    };
+}
+
+fn metadata_uri(base: &Uri) -> Uri {
+    let mut parts = base.clone().into_parts();
+    let path = format!("{}/metadata", base.path().trim_end_matches('/'));
+    // A path that was valid stays valid with this at its end.
+    parts.path_and_query = path.parse().ok();
+    Uri::from_parts(parts).unwrap_or_else(|_| base.clone())
+}
