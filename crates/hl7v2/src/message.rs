@@ -1,0 +1,388 @@
+//! One parsed message, and how it is parsed.
+
+use std::ops::Range;
+
+use encoding_rs::Encoding;
+
+use crate::charset::{self, Charset, CharsetSource, DEFAULT_FALLBACK};
+use crate::delimiters::{Delimiters, encoding_characters};
+use crate::error::ParseError;
+use crate::header::Header;
+use crate::index::Index;
+use crate::issue::{Issue, IssueCode};
+use crate::node::Node;
+use crate::path::Path;
+use crate::place::Place;
+use crate::scan::{LineEnds, Scan, is_blank, scan};
+use crate::segment::Segment;
+use crate::version::Version;
+
+/// Inputs larger than this (1 GiB less one byte) are refused: offsets have 30 bits.
+pub const MAX_BYTES: usize = (1 << 30) - 1;
+
+/// What a sender's configuration may change about reading.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ParseOptions {
+    /// The character set when MSH-18 names none and the bytes are no UTF-8.
+    /// `None` means windows-1252, which contains ISO 8859-1.
+    pub fallback_charset: Option<&'static Encoding>,
+    /// The character set whatever MSH-18 says, for senders that declare a wrong one.
+    pub charset_override: Option<&'static Encoding>,
+    /// Join a line that is no segment to the segment before it, because the
+    /// sender writes raw line ends inside fields. Otherwise such a line is a
+    /// segment called `???` with an issue.
+    pub join_raw_cr: bool,
+}
+
+/// One HL7 v2 message: the bytes as they came, and an index of where things stand.
+///
+/// Nothing is copied; text is unescaped and decoded when it is asked for.
+pub struct Message<'a> {
+    bytes: &'a [u8],
+    delimiters: Delimiters,
+    version: Version,
+    charset: Charset,
+    pub(crate) index: Index,
+}
+
+/// Parses one message. Lenient: what is odd is listed beside the message.
+///
+/// # Errors
+/// When there is no MSH segment, or MSH-1 or MSH-2 cannot divide anything, or
+/// the input has 1 GiB or more.
+pub fn parse(bytes: &[u8]) -> Result<(Message<'_>, Vec<Issue>), ParseError> {
+    parse_with(bytes, &ParseOptions::default(), Index::new())
+}
+
+/// The same as [`parse`], with options and a reused [`Index`].
+///
+/// # Errors
+/// As [`parse`]. The index is lost then, which costs the next message a few allocations.
+pub fn parse_with<'a>(
+    bytes: &'a [u8],
+    options: &ParseOptions,
+    mut index: Index,
+) -> Result<(Message<'a>, Vec<Issue>), ParseError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(ParseError::TooLarge {
+            length: bytes.len(),
+            limit: MAX_BYTES,
+        });
+    }
+    let mut issues = Vec::new();
+    let start = find_header(bytes, &mut issues)?;
+    let end = content_end(bytes);
+    let content = bytes.get(start..end).unwrap_or_default();
+    let delimiters = Delimiters::read(content)?;
+    note_delimiters(content, &delimiters, start, &mut issues);
+
+    let line_ends = line_ends(content, delimiters.field);
+    if line_ends == LineEnds::LineFeed {
+        issues.push(plain(IssueCode::LineFeedEnds, start));
+    }
+    let charset = decide_charset(content, &delimiters, start, options, &mut issues);
+    index.clear();
+    let what = Scan {
+        bytes,
+        start,
+        end,
+        delimiters,
+        line_ends,
+        multi_byte: charset.multi_byte(),
+        join: options.join_raw_cr,
+    };
+    scan(&what, &mut index, &mut issues);
+    let mut message = Message {
+        bytes,
+        delimiters,
+        version: Version::NEWEST,
+        charset,
+        index,
+    };
+    message.read_version(&mut issues);
+    Ok((message, issues))
+}
+
+/// Offset of the MSH: at the start, but for a byte order mark, blanks and a
+/// left-on MLLP start byte; else the first line that starts with it.
+fn find_header(bytes: &[u8], issues: &mut Vec<Issue>) -> Result<usize, ParseError> {
+    let mut start = 0;
+    if bytes.starts_with(b"\xEF\xBB\xBF") {
+        issues.push(plain(IssueCode::ByteOrderMark, 0));
+        start = 3;
+    }
+    let rest = bytes.get(start..).unwrap_or_default();
+    let skipped = |byte: &u8| is_blank(*byte) || *byte == 0x0B;
+    start += rest.iter().take_while(|byte| skipped(byte)).count();
+    let rest = bytes.get(start..).unwrap_or_default();
+    if rest.starts_with(b"MSH") {
+        return Ok(start);
+    }
+    let line = memchr::memmem::find_iter(rest, b"MSH")
+        .find(|at| {
+            let before = at.checked_sub(1).and_then(|before| rest.get(before));
+            matches!(before, Some(b'\r' | b'\n' | 0x0B))
+        })
+        .ok_or(ParseError::NoHeader)?;
+    issues.push(plain(IssueCode::TextBeforeHeader, start));
+    Ok(start + line)
+}
+
+/// Where the message ends: at the MLLP end byte when one was left on.
+fn content_end(bytes: &[u8]) -> usize {
+    let trailing = |byte: &u8| is_blank(*byte) || *byte == 0x1C;
+    let tail = bytes.iter().rev().take_while(|byte| trailing(byte)).count();
+    let tail = bytes.len() - tail;
+    let after = bytes.get(tail..).unwrap_or_default();
+    memchr::memchr(0x1C, after).map_or(bytes.len(), |at| tail + at)
+}
+
+/// CR ends segments. LF does where there is no CR at all, and where one stands
+/// in the header before a further segment, since no field of an MSH can hold a
+/// line end: such a file was converted by a tool that missed some.
+fn line_ends(content: &[u8], field: u8) -> LineEnds {
+    match memchr::memchr2(b'\r', b'\n', content) {
+        Some(at) if content.get(at) == Some(&b'\n') => {
+            let after = content.get(at + 1..).unwrap_or_default();
+            let next = crate::scan::segment_name(after, field).is_some();
+            if next || memchr::memchr(b'\r', after).is_none() {
+                LineEnds::LineFeed
+            } else {
+                LineEnds::CarriageReturn
+            }
+        }
+        _ => LineEnds::CarriageReturn,
+    }
+}
+
+fn note_delimiters(content: &[u8], delimiters: &Delimiters, start: usize, issues: &mut Vec<Issue>) {
+    let code = match encoding_characters(content, delimiters.field).len() {
+        0..4 => IssueCode::DelimitersMissing,
+        4 | 5 => return,
+        _ => IssueCode::DelimitersExtra,
+    };
+    issues.push(Issue {
+        code,
+        place: Some(header_place(2)),
+        offset: start + 4,
+    });
+}
+
+fn decide_charset(
+    content: &[u8],
+    delimiters: &Delimiters,
+    start: usize,
+    options: &ParseOptions,
+    issues: &mut Vec<Issue>,
+) -> Charset {
+    if let Some(encoding) = options.charset_override {
+        let source = CharsetSource::Override;
+        return Charset { encoding, source };
+    }
+    let fallback = options.fallback_charset.unwrap_or(DEFAULT_FALLBACK);
+    let (offset, field) = raw_header_field(content, delimiters.field, 18);
+    let mut codes = field.split(|byte| Some(*byte) == delimiters.repetition);
+    let (charset, issue) = charset::decide(&mut codes, content, fallback);
+    if let Some(code) = issue {
+        issues.push(Issue {
+            code,
+            place: Some(header_place(18)),
+            offset: start + offset,
+        });
+    }
+    charset
+}
+
+/// A field of the header before there is an index. `content` starts at `MSH`.
+fn raw_header_field(content: &[u8], delimiter: u8, number: usize) -> (usize, &[u8]) {
+    let line = memchr::memchr2(b'\r', b'\n', content).unwrap_or(content.len());
+    let line = content.get(..line).unwrap_or_default();
+    // The name is before the first delimiter, which is field 1 itself.
+    let Some(before) = memchr::memchr_iter(delimiter, line).nth(number - 2) else {
+        return (line.len(), &[]);
+    };
+    let rest = line.get(before + 1..).unwrap_or_default();
+    let end = memchr::memchr(delimiter, rest).unwrap_or(rest.len());
+    (before + 1, rest.get(..end).unwrap_or_default())
+}
+
+fn plain(code: IssueCode, offset: usize) -> Issue {
+    Issue {
+        code,
+        place: None,
+        offset,
+    }
+}
+
+fn header_place(field: u32) -> Place {
+    Place {
+        segment_index: 0,
+        segment: *b"MSH",
+        occurrence: 1,
+        field: Some(field),
+        repetition: None,
+        component: None,
+        subcomponent: None,
+    }
+}
+
+// === impl Message ===
+
+impl<'a> Message<'a> {
+    /// All bytes of the input, also those before the MSH.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The delimiters that MSH-1 and MSH-2 declare.
+    #[must_use]
+    pub fn delimiters(&self) -> Delimiters {
+        self.delimiters
+    }
+
+    /// The version of MSH-12, or the newest when it is missing or unknown (with an issue).
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The character set that text is decoded with.
+    #[must_use]
+    pub fn charset(&self) -> Charset {
+        self.charset
+    }
+
+    /// The MSH segment with names for its fields.
+    #[must_use]
+    pub fn header(&self) -> Header<'_> {
+        Header::new(Segment::new(self, 0))
+    }
+
+    /// How many segments there are, blank lines not counted.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.index.segments.len()
+    }
+
+    /// The segment at this position, counted from 0 (always the MSH).
+    #[must_use]
+    pub fn segment(&self, index: usize) -> Option<Segment<'_>> {
+        (index < self.segment_count()).then(|| Segment::new(self, index))
+    }
+
+    /// All segments in their order.
+    pub fn segments(&self) -> impl ExactSizeIterator<Item = Segment<'_>> + DoubleEndedIterator {
+        (0..self.segment_count()).map(|index| Segment::new(self, index))
+    }
+
+    /// The segments of this name in their order.
+    pub fn segments_named<'s>(&'s self, name: &'s str) -> impl Iterator<Item = Segment<'s>> {
+        self.segments()
+            .filter(move |segment| segment.name() == name)
+    }
+
+    /// The node at a path, in the first segment of that name unless the path
+    /// says which. `None` when there is no such segment or the path names no
+    /// field; an absent node when the segment is there and the value is not.
+    #[must_use]
+    pub fn get(&self, path: &Path) -> Option<Node<'_>> {
+        let field = path.field?;
+        let occurrence = path.occurrence.unwrap_or(1);
+        let position = self
+            .index
+            .segments
+            .iter()
+            .position(|span| span.name == path.segment && span.occurrence == occurrence)?;
+        let mut node = Segment::new(self, position).field(usize::from(field));
+        if let Some(repetition) = path.repetition {
+            node = node.repetition(usize::from(repetition));
+        }
+        if let Some(component) = path.component {
+            node = node.child(usize::from(component));
+        }
+        if let Some(subcomponent) = path.subcomponent {
+            node = node.child(usize::from(subcomponent));
+        }
+        Some(node)
+    }
+
+    /// How many leaves (subcomponents, empty ones too) the message has.
+    #[must_use]
+    pub fn leaf_count(&self) -> usize {
+        self.index.leaves.len()
+    }
+
+    /// Where a leaf stands, down to its subcomponent.
+    ///
+    /// The cost grows with the number of leaves before it in the same field;
+    /// [`Segment::leaf_places`] gives many places at once in linear time.
+    #[must_use]
+    pub fn leaf_place(&self, leaf: usize) -> Option<Place> {
+        let segment = self.index.segment_of_leaf(leaf)?;
+        let field = self.index.field_of_leaf(segment, leaf)?;
+        let number = field - self.index.fields_of(segment).start + 1;
+        let node = Segment::new(self, segment).field(number);
+        let leaves = node.leaf_places(node.leaves().start..leaf + 1);
+        leaves.last()
+    }
+
+    /// Whether a leaf has no bytes. A leaf that does not exist is empty.
+    #[must_use]
+    pub fn leaf_is_empty(&self, leaf: usize) -> bool {
+        let leaf = self.index.leaves.get(leaf);
+        leaf.is_none_or(|leaf| leaf.range().is_empty())
+    }
+
+    /// The bytes of a range of leaves, with the delimiters between them.
+    pub(crate) fn raw_leaves(&self, leaves: Range<usize>) -> &'a [u8] {
+        let last = leaves.end.checked_sub(1);
+        let first = self.index.leaves.get(leaves.start);
+        let last = last.and_then(|last| self.index.leaves.get(last));
+        match (first, last) {
+            (Some(first), Some(last)) if !leaves.is_empty() => self
+                .bytes
+                .get(first.range().start..last.range().end)
+                .unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
+    /// Gives the index back for the next message.
+    #[must_use]
+    pub fn into_index(self) -> Index {
+        self.index
+    }
+
+    fn read_version(&mut self, issues: &mut Vec<Issue>) {
+        let header = self.header();
+        let id = header.version_id().child(1);
+        let known = Version::from_id(&id.text());
+        let code = if id.raw().trim_ascii().is_empty() {
+            IssueCode::VersionMissing
+        } else {
+            IssueCode::VersionUnknown
+        };
+        let (place, offset) = (header_place(12), id.offset());
+        self.version = known.unwrap_or_else(|| {
+            issues.push(Issue {
+                code,
+                place: Some(place),
+                offset,
+            });
+            Version::NEWEST
+        });
+    }
+}
+
+impl std::fmt::Debug for Message<'_> {
+    /// Structure only: a message never shows its text in a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("bytes", &self.bytes.len())
+            .field("version", &self.version)
+            .field("charset", &self.charset.encoding.name())
+            .field("index", &self.index)
+            .finish()
+    }
+}

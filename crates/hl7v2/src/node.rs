@@ -1,0 +1,388 @@
+//! A field, repetition, component or subcomponent.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::escape;
+use crate::index::Divider;
+use crate::issue::Issue;
+use crate::place::Place;
+use crate::segment::Segment;
+
+/// How deep a [`Node`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Between field delimiters; all its repetitions.
+    Field,
+    /// Between repetition delimiters.
+    Repetition,
+    /// Between component delimiters.
+    Component,
+    /// Between subcomponent delimiters.
+    Subcomponent,
+}
+
+/// A field, repetition, component or subcomponent: a view on a run of leaves,
+/// free to copy.
+///
+/// A node need not be there: asking for a missing part gives an absent node,
+/// so that `segment.field(3).child(4).child(2).text()` never fails.
+///
+/// HL7 counts from the outside in: a field without delimiters in it is at the
+/// same time its own first repetition, first component and first subcomponent.
+/// So [`Node::child`] of a field is a component of its first repetition, and
+/// [`Node::text`] of anything is its first leaf.
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    segment: Segment<'a>,
+    level: Level,
+    /// Its leaves; empty when absent.
+    first: u32,
+    end: u32,
+    field: u32,
+    repetition: u32,
+    component: u32,
+    subcomponent: u32,
+}
+
+impl<'a> Node<'a> {
+    #[inline]
+    pub(crate) fn field(segment: Segment<'a>, number: usize, span: Option<(u32, u32)>) -> Self {
+        let (first, end) = span.unwrap_or((0, 0));
+        Self {
+            segment,
+            level: Level::Field,
+            first,
+            end,
+            field: narrow(number),
+            repetition: 1,
+            component: 1,
+            subcomponent: 1,
+        }
+    }
+
+    /// How deep it is.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Part `n` (from 1) one level down, absent when it is not there.
+    ///
+    /// Of a field it is a component of its **first** repetition; of a
+    /// repetition a component; of a component a subcomponent; of a subcomponent
+    /// itself when `n` is 1.
+    #[must_use]
+    #[inline]
+    pub fn child(&self, n: usize) -> Self {
+        let mut node = *self;
+        let part = match self.level {
+            Level::Field | Level::Repetition => {
+                node.level = Level::Component;
+                node.component = narrow(n);
+                self.part(n, Divider::Component)
+            }
+            Level::Component => {
+                node.level = Level::Subcomponent;
+                node.subcomponent = narrow(n);
+                let leaf = self.first.checked_add(narrow(n)).filter(|_| n > 0);
+                leaf.filter(|end| *end <= self.end)
+                    .map(|end| (end - 1, end))
+            }
+            Level::Subcomponent if n == 1 => return node,
+            Level::Subcomponent => {
+                node.subcomponent = narrow(n);
+                None
+            }
+        };
+        (node.first, node.end) = part.unwrap_or((0, 0));
+        node
+    }
+
+    /// How many parts there are one level down, empty ones included; 0 when absent.
+    #[must_use]
+    pub fn child_count(&self) -> usize {
+        let index = &self.segment.message().index;
+        match self.level {
+            Level::Field | Level::Repetition => {
+                index.part_count((self.first, self.end), Divider::Component)
+            }
+            Level::Component => self.leaves().len(),
+            Level::Subcomponent => usize::from(self.first < self.end),
+        }
+    }
+
+    /// All parts one level down in their order, in linear time.
+    pub fn children(&self) -> impl Iterator<Item = Self> + use<'a> {
+        let mut node = *self;
+        let mut parts = Parts::new(self, Divider::Component);
+        let mut number = 0;
+        let leaf_by_leaf = self.level >= Level::Component;
+        let same = self.level == Level::Subcomponent;
+        node.level = if leaf_by_leaf {
+            Level::Subcomponent
+        } else {
+            Level::Component
+        };
+        std::iter::from_fn(move || {
+            (node.first, node.end) = if leaf_by_leaf {
+                parts.next_leaf()?
+            } else {
+                parts.next_part()?
+            };
+            number += 1;
+            if !leaf_by_leaf {
+                node.component = number;
+            } else if !same {
+                node.subcomponent = number;
+            }
+            Some(node)
+        })
+    }
+
+    /// The repetitions of a field in their order, empty ones between others
+    /// included; none of an absent or empty field. Anything but a field gives
+    /// itself once when it is present.
+    pub fn repetitions(&self) -> impl Iterator<Item = Self> + use<'a> {
+        let mut node = *self;
+        let mut parts = Parts::new(self, Divider::Repetition);
+        let mut itself = self.level != Level::Field && self.is_present();
+        let is_field = self.level == Level::Field;
+        if is_field {
+            node.level = Level::Repetition;
+            node.repetition = 0;
+            if self.raw().is_empty() {
+                parts.first = parts.end;
+            }
+        }
+        std::iter::from_fn(move || {
+            if !is_field {
+                return std::mem::take(&mut itself).then_some(node);
+            }
+            (node.first, node.end) = parts.next_part()?;
+            node.repetition += 1;
+            Some(node)
+        })
+    }
+
+    /// Repetition `n` (from 1) of a field, absent when it is not there.
+    /// Anything but a field is its own first repetition.
+    #[must_use]
+    pub fn repetition(&self, n: usize) -> Self {
+        let mut node = *self;
+        if self.level == Level::Field {
+            node.level = Level::Repetition;
+            node.repetition = narrow(n);
+            let part = self.part(n, Divider::Repetition);
+            (node.first, node.end) = part.unwrap_or((0, 0));
+        } else if n != 1 {
+            (node.first, node.end) = (0, 0);
+        }
+        node
+    }
+
+    /// How many repetitions [`Node::repetitions`] gives.
+    #[must_use]
+    pub fn repetition_count(&self) -> usize {
+        if self.level != Level::Field {
+            return usize::from(self.is_present());
+        }
+        if self.raw().is_empty() {
+            return 0;
+        }
+        let index = &self.segment.message().index;
+        index.part_count((self.first, self.end), Divider::Repetition)
+    }
+
+    /// Whether any leaf has bytes. `""` is present, `^^` is not.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        // With only delimiters between its leaves a node has one byte less than leaves.
+        let leaves = self.leaves().len();
+        leaves > 0 && self.raw().len() > leaves - 1
+    }
+
+    /// Whether it is exactly `""`: the sender asks to delete the value (chapter 2.5.3).
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.raw() == b"\"\""
+    }
+
+    /// Present, and not the deletion `""`.
+    #[must_use]
+    pub fn is_valued(&self) -> bool {
+        self.is_present() && !self.is_null()
+    }
+
+    /// The bytes of the whole node, neither unescaped nor decoded, delimiters included.
+    #[must_use]
+    pub fn raw(&self) -> &'a [u8] {
+        self.segment.message().raw_leaves(self.leaves())
+    }
+
+    /// The text of its first leaf, unescaped and decoded; empty when absent.
+    ///
+    /// Borrows from the message when there is nothing to unescape or decode.
+    #[must_use]
+    pub fn text(&self) -> Cow<'a, str> {
+        self.first_leaf().decoded(&mut |_, _| {})
+    }
+
+    /// The text of the whole node, unescaped and decoded, with the delimiters
+    /// in it as they stand: for free text whose sender does not escape.
+    #[must_use]
+    pub fn whole_text(&self) -> Cow<'a, str> {
+        self.decoded(&mut |_, _| {})
+    }
+
+    /// As [`Node::text`], and notes what is odd about escapes and characters.
+    pub fn text_with(&self, issues: &mut Vec<Issue>) -> Cow<'a, str> {
+        let leaf = self.first_leaf();
+        let place = self.place();
+        let start = leaf.offset();
+        leaf.decoded(&mut |code, offset| {
+            issues.push(Issue {
+                code,
+                place: Some(place),
+                offset: start + offset,
+            });
+        })
+    }
+
+    /// Numbers of its leaves in the message; empty when absent.
+    #[must_use]
+    #[inline]
+    pub fn leaves(&self) -> Range<usize> {
+        self.first as usize..self.end as usize
+    }
+
+    /// Where it is, or where it would be.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let down_to = |level: Level, number: u32| (self.level >= level).then_some(number);
+        Place {
+            field: Some(self.field),
+            repetition: down_to(Level::Repetition, self.repetition),
+            component: down_to(Level::Component, self.component),
+            subcomponent: down_to(Level::Subcomponent, self.subcomponent),
+            ..self.segment.place()
+        }
+    }
+
+    /// Offset of its first byte in the input; of its segment when absent.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        let leaves = &self.segment.message().index.leaves;
+        match leaves.get(self.first as usize) {
+            Some(leaf) if self.first < self.end => leaf.range().start,
+            _ => self.segment.offset(),
+        }
+    }
+
+    /// The segment that it is part of.
+    #[must_use]
+    pub fn segment(&self) -> Segment<'a> {
+        self.segment
+    }
+
+    /// The places of some of a field's leaves. The range must start with the node.
+    pub(crate) fn leaf_places(
+        &self,
+        leaves: Range<usize>,
+    ) -> impl Iterator<Item = Place> + use<'a> {
+        let message = self.segment.message();
+        let mut place = Place {
+            repetition: Some(1),
+            component: Some(1),
+            subcomponent: Some(1),
+            ..self.place()
+        };
+        let mut first = true;
+        leaves.map(move |leaf| {
+            let divider = message.index.leaves.get(leaf).map(|leaf| leaf.divider());
+            let up = |number: &mut Option<u32>| *number = number.map(|number| number + 1);
+            match divider {
+                _ if std::mem::take(&mut first) => {}
+                Some(Divider::Subcomponent) => up(&mut place.subcomponent),
+                Some(Divider::Component) => {
+                    up(&mut place.component);
+                    place.subcomponent = Some(1);
+                }
+                _ => {
+                    up(&mut place.repetition);
+                    (place.component, place.subcomponent) = (Some(1), Some(1));
+                }
+            }
+            place
+        })
+    }
+
+    fn part(&self, number: usize, divider: Divider) -> Option<(u32, u32)> {
+        let index = &self.segment.message().index;
+        index.part((self.first, self.end), number, divider)
+    }
+
+    fn first_leaf(&self) -> Self {
+        let end = self.end.min(self.first.saturating_add(1));
+        Self { end, ..*self }
+    }
+
+    fn decoded(&self, report: &mut dyn FnMut(crate::issue::IssueCode, usize)) -> Cow<'a, str> {
+        let message = self.segment.message();
+        let mut delimiters = message.delimiters();
+        if self.field <= 2 && self.segment.is_header() {
+            // MSH-2 names the escape character, it does not use it.
+            delimiters.escape = None;
+        }
+        escape::decode(self.raw(), &delimiters, message.charset(), report)
+    }
+}
+
+impl From<Node<'_>> for Level {
+    fn from(node: Node<'_>) -> Self {
+        node.level
+    }
+}
+
+/// Walks the parts of a run of leaves.
+struct Parts<'a> {
+    segment: Segment<'a>,
+    first: u32,
+    end: u32,
+    divider: Divider,
+}
+
+impl<'a> Parts<'a> {
+    fn new(node: &Node<'a>, divider: Divider) -> Self {
+        Self {
+            segment: node.segment,
+            first: node.first,
+            end: node.end,
+            divider,
+        }
+    }
+
+    fn next_part(&mut self) -> Option<(u32, u32)> {
+        let index = &self.segment.message().index;
+        let (first, end) = index.part((self.first, self.end), 1, self.divider)?;
+        let stronger = index
+            .leaves
+            .get(end as usize)
+            .is_some_and(|leaf| leaf.divider() > self.divider);
+        // A stronger delimiter ends the walk: components stop at a repetition.
+        self.first = if stronger { self.end } else { end };
+        Some((first, end))
+    }
+
+    fn next_leaf(&mut self) -> Option<(u32, u32)> {
+        let first = self.first;
+        (first < self.end).then(|| {
+            self.first += 1;
+            (first, first + 1)
+        })
+    }
+}
+
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,145 @@
+//! A segment of a message.
+
+use std::ops::Range;
+
+use crate::message::Message;
+use crate::node::{Level, Node};
+use crate::place::Place;
+
+/// One segment: a view on its message, free to copy.
+#[derive(Clone, Copy)]
+pub struct Segment<'a> {
+    message: &'a Message<'a>,
+    index: u32,
+}
+
+impl<'a> Segment<'a> {
+    pub(crate) fn new(message: &'a Message<'a>, index: usize) -> Self {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        Self { message, index }
+    }
+
+    /// The message that it is part of.
+    #[must_use]
+    pub fn message(&self) -> &'a Message<'a> {
+        self.message
+    }
+
+    /// Its position in the message, counted from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index as usize
+    }
+
+    /// Its name, three letters or digits; `???` for a line that has no usable one.
+    #[must_use]
+    pub fn name(&self) -> &'a str {
+        let span = self.message.index.segments.get(self.index());
+        let name = span.and_then(|span| std::str::from_utf8(&span.name).ok());
+        name.unwrap_or("???")
+    }
+
+    /// Which of the segments of its name, counted from 1.
+    #[must_use]
+    pub fn occurrence(&self) -> usize {
+        let span = self.message.index.segments.get(self.index());
+        span.map_or(1, |span| span.occurrence as usize)
+    }
+
+    /// How many fields it has, empty ones included. MSH-1 is the delimiter itself.
+    #[must_use]
+    pub fn field_count(&self) -> usize {
+        self.message.index.fields_of(self.index()).len()
+    }
+
+    /// A field by its number, counted from 1; an absent node when it is not there.
+    #[must_use]
+    #[inline]
+    pub fn field(&self, number: usize) -> Node<'a> {
+        let fields = self.message.index.fields_of(self.index());
+        let span = number
+            .checked_sub(1)
+            .and_then(|before| fields.start.checked_add(before))
+            .filter(|position| *position < fields.end)
+            .and_then(|position| self.message.index.leaves_of_field(position));
+        Node::field(*self, number, span)
+    }
+
+    /// All fields in their order.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = Node<'a>> + use<'a> {
+        let segment = *self;
+        (0..self.field_count()).map(move |before| segment.field(before + 1))
+    }
+
+    /// Its bytes, without the line end.
+    #[must_use]
+    pub fn raw(&self) -> &'a [u8] {
+        let span = self.message.index.segments.get(self.index());
+        span.and_then(|span| {
+            let range = span.start as usize..span.end as usize;
+            self.message.bytes().get(range)
+        })
+        .unwrap_or_default()
+    }
+
+    /// Offset of its first byte in the input.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        let span = self.message.index.segments.get(self.index());
+        span.map_or(0, |span| span.start as usize)
+    }
+
+    /// Numbers of its leaves in the message.
+    #[must_use]
+    pub fn leaves(&self) -> Range<usize> {
+        self.message.index.leaves_of(self.index())
+    }
+
+    /// The place of every leaf of the segment with its number, in linear time.
+    pub fn leaf_places(&self) -> impl Iterator<Item = (usize, Place)> + use<'a> {
+        self.fields().flat_map(|field| {
+            let leaves = field.leaves();
+            leaves.clone().zip(field.leaf_places(leaves))
+        })
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        let span = self.message.index.segments.get(self.index());
+        Place {
+            segment_index: self.index,
+            segment: span.map_or(*b"???", |span| span.name),
+            occurrence: span.map_or(1, |span| span.occurrence),
+            field: None,
+            repetition: None,
+            component: None,
+            subcomponent: None,
+        }
+    }
+
+    /// Whether MSH-1 and MSH-2 (or their like in a batch) are read verbatim.
+    pub(crate) fn is_header(&self) -> bool {
+        matches!(self.name(), "MSH" | "BHS" | "FHS")
+    }
+}
+
+impl std::fmt::Debug for Segment<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Segment")
+            .field("place", &format_args!("{}", self.place()))
+            .field("fields", &self.field_count())
+            .field("bytes", &self.raw().len())
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for Node<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("place", &format_args!("{}", self.place()))
+            .field("level", &Level::from(*self))
+            .field("bytes", &self.raw().len())
+            .finish()
+    }
+}
