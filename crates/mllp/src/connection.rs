@@ -1,0 +1,527 @@
+//! One connection: reads frames, hands them to the service in order, writes the answers in the same order.
+//!
+//! Everything happens in one task. A turn of the loop takes frames out of the buffer while there is room for them, then waits for whatever can
+//! go on: an answer to be written, a call to finish, the service to become ready, bytes to arrive, a deadline, the call to drain. Reading stops
+//! while [`Limits::in_flight`] frames are with the service, so a fast sender is held back by TCP and memory stays bounded.
+//!
+//! A frame that was handed to the service is always run to its end, also when the sender is gone: only then can the service know that what it
+//! stored will come again.
+
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context as Task, Poll, ready},
+    time::{Duration, SystemTime},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream::FuturesOrdered};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::{Instant, Sleep, sleep_until, timeout},
+};
+use tokio_util::{
+    codec::Decoder,
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
+};
+use tower::Service;
+
+use crate::{
+    codec::{Codec, RawFrame},
+    error::FrameError,
+    frame::{Frame, OVERSIZE_PREFIX, Peer, Reply},
+    limits::Limits,
+    observer::{CloseReason, ConnectionTotals, Observer, Undelivered},
+    outgoing::{Outgoing, Put},
+    tolerance::Tolerances,
+};
+
+/// Room made for each read.
+const READ_BYTES: usize = 8 * 1024;
+/// A buffer larger than this is given back once it is empty.
+const KEEP_BYTES: usize = 64 * 1024;
+/// How long, after the last answer, bytes are still read and thrown away. Closing with unread bytes would reset the connection, and a reset can
+/// take the answer from the other end before it was read.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What the connections of a listener share.
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) tolerances: Tolerances,
+    pub(crate) release_2: bool,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) drain: CancellationToken,
+}
+
+pub(crate) struct Connection<IO, S: Service<Frame>> {
+    io: IO,
+    service: S,
+    shared: Arc<Shared>,
+    peer: Peer,
+    drain: Pin<Box<WaitForCancellationFutureOwned>>,
+    timer: Option<Pin<Box<Sleep>>>,
+
+    codec: Codec,
+    input: BytesMut,
+    /// The other end will send no more.
+    ended: bool,
+    draining: bool,
+
+    /// A frame for which the service has no room yet.
+    waiting: Option<Frame>,
+    in_flight: FuturesOrdered<S::Future>,
+    answered: VecDeque<Result<Reply, S::Error>>,
+    outgoing: Outgoing,
+    /// When each frame that is not done with was received, in order: `waiting`, `in_flight`, `answered`, `outgoing`.
+    received: VecDeque<Instant>,
+
+    /// No answer can be written any more.
+    mute: Option<Undelivered>,
+    /// No frame will be read any more.
+    closing: Option<CloseReason>,
+    done: bool,
+    /// Answers were written, and nothing has been heard from the other end since.
+    unconfirmed: bool,
+
+    frame_clock: Option<Instant>,
+    end_clock: Option<Instant>,
+    idle_clock: Instant,
+    totals: ConnectionTotals,
+}
+
+// === impl Connection ===
+
+impl<IO, S> Connection<IO, S>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Frame, Response = Reply>,
+{
+    pub(crate) fn new(io: IO, peer: Peer, service: S, shared: Arc<Shared>) -> Self {
+        shared.observer.connection_opened(&peer);
+        Self {
+            io,
+            service,
+            peer,
+            drain: Box::pin(shared.drain.child_token().cancelled_owned()),
+            timer: None,
+            codec: Codec::new(shared.limits.frame_bytes, shared.tolerances),
+            input: BytesMut::new(),
+            ended: false,
+            draining: false,
+            waiting: None,
+            in_flight: FuturesOrdered::new(),
+            answered: VecDeque::new(),
+            outgoing: Outgoing::default(),
+            received: VecDeque::new(),
+            mute: None,
+            closing: None,
+            done: false,
+            unconfirmed: false,
+            frame_clock: None,
+            end_clock: None,
+            idle_clock: Instant::now(),
+            totals: ConnectionTotals::default(),
+            shared,
+        }
+    }
+
+    /// Serves the connection to its end.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.admit();
+            if self.closing.is_some() && self.received.is_empty() {
+                break;
+            }
+            poll_fn(|task| self.poll_turn(task)).await;
+        }
+        self.done = true;
+        self.hang_up().await;
+    }
+
+    // --- frames in ---
+
+    /// Takes frames out of the buffer while there is room for them.
+    fn admit(&mut self) {
+        while self.closing.is_none() && self.has_room() {
+            if self.draining && !self.codec.in_frame() {
+                return self.close(CloseReason::Drained);
+            }
+            let decoded = if self.ended {
+                self.codec.decode_eof(&mut self.input)
+            } else {
+                self.codec.decode(&mut self.input)
+            };
+            match decoded {
+                Ok(Some(frame)) => self.accept(frame),
+                Ok(None) if self.ended => self.close(CloseReason::PeerClosed),
+                Ok(None) => break,
+                Err(error) => self.fail(error),
+            }
+        }
+        if self.input.is_empty() && self.input.capacity() > KEEP_BYTES {
+            self.input = BytesMut::new();
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.is_none() && self.received.len() < self.shared.limits.in_flight.max(1)
+    }
+
+    fn accept(&mut self, frame: RawFrame) {
+        self.frame_clock = None;
+        self.end_clock = None;
+        for warning in &frame.warnings {
+            self.shared.observer.frame_warning(&self.peer, *warning);
+        }
+        if frame.payload.is_empty() && frame.truncated.is_none() {
+            return;
+        }
+        self.shared
+            .observer
+            .frame_received(&self.peer, frame.payload.len());
+        self.hand_on(frame, None);
+    }
+
+    fn hand_on(&mut self, frame: RawFrame, oversized: Option<Bytes>) {
+        let now = Instant::now();
+        self.idle_clock = now;
+        self.received.push_back(now);
+        self.totals.frames = self.totals.frames.saturating_add(1);
+        self.waiting = Some(Frame {
+            payload: frame.payload,
+            received_at: SystemTime::now(),
+            warnings: frame.warnings,
+            truncated: frame.truncated,
+            oversized,
+            peer: self.peer.clone(),
+        });
+    }
+
+    /// Ends reading because of a framing error. Frames before it are still answered.
+    fn fail(&mut self, error: FrameError) {
+        self.totals.held = self.codec.held();
+        let warnings = self.codec.take_warnings();
+        for warning in &warnings {
+            self.shared.observer.frame_warning(&self.peer, *warning);
+        }
+        self.shared
+            .observer
+            .frame_error(&self.peer, &error, self.totals.held);
+        self.close(CloseReason::FrameError);
+        if matches!(error, FrameError::Oversize { .. }) {
+            let prefix = self.codec.prefix(&self.input, OVERSIZE_PREFIX);
+            let frame = RawFrame {
+                payload: Bytes::new(),
+                truncated: None,
+                warnings,
+            };
+            self.hand_on(frame, Some(prefix));
+        }
+        self.input = BytesMut::new();
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        if self.closing.is_none() {
+            self.closing = Some(reason);
+            for warning in self.codec.take_warnings() {
+                self.shared.observer.frame_warning(&self.peer, warning);
+            }
+        }
+    }
+
+    // --- one turn ---
+
+    /// Ready as soon as anything went on.
+    fn poll_turn(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        let mut progress = self.poll_write(task).is_ready();
+        progress |= self.poll_service(task).is_ready();
+        progress |= self.poll_read(task).is_ready();
+        if progress {
+            return Poll::Ready(());
+        }
+        if !self.draining && self.drain.as_mut().poll(task).is_ready() {
+            self.draining = true;
+            return Poll::Ready(());
+        }
+        self.poll_deadline(task)
+    }
+
+    fn poll_service(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        let mut progress = Poll::Pending;
+        if !self.in_flight.is_empty()
+            && let Poll::Ready(Some(answer)) = self.in_flight.poll_next_unpin(task)
+        {
+            self.answered.push_back(answer);
+            progress = Poll::Ready(());
+        }
+        if self.outgoing.is_idle()
+            && let Some(answer) = self.answered.pop_front()
+        {
+            self.answer(answer);
+            progress = Poll::Ready(());
+        }
+        if self.waiting.is_some()
+            && let Poll::Ready(ready) = self.service.poll_ready(task)
+        {
+            match (ready, self.waiting.take()) {
+                (Ok(()), Some(frame)) => self.in_flight.push_back(self.service.call(frame)),
+                _ => {
+                    // The service takes no more. Frames before this one are still answered.
+                    self.received.pop_back();
+                    self.close(CloseReason::ServiceError);
+                }
+            }
+            progress = Poll::Ready(());
+        }
+        progress
+    }
+
+    fn poll_read(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        if !self.may_read() {
+            // The sender is not at fault while we are not reading.
+            self.frame_clock = None;
+            self.end_clock = None;
+            return Poll::Pending;
+        }
+        if self.input.spare_capacity_mut().len() < READ_BYTES / 2 {
+            self.input.reserve(READ_BYTES);
+        }
+        // Polled once and dropped: `read_buf` takes nothing from the stream unless it is ready.
+        match pin!(self.io.read_buf(&mut self.input)).poll(task) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(0)) => self.ended = true,
+            Poll::Ready(Ok(count)) => {
+                self.totals.bytes = self.totals.bytes.saturating_add(count as u64);
+                self.unconfirmed = false;
+            }
+            // TLS without close_notify. A frame has an end of its own, so nothing can be cut off unseen.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.ended = true
+            }
+            Poll::Ready(Err(error)) => self.broken(error),
+        }
+        Poll::Ready(())
+    }
+
+    fn may_read(&self) -> bool {
+        self.closing.is_none() && !self.ended && self.has_room()
+    }
+
+    /// The connection broke while reading.
+    fn broken(&mut self, error: io::Error) {
+        if self.unconfirmed {
+            self.unconfirmed = false;
+            self.shared
+                .observer
+                .ack_undelivered(&self.peer, Undelivered::Reset);
+        }
+        self.mute = Some(Undelivered::Gone);
+        if self.codec.in_frame() {
+            self.totals.held = self.codec.held();
+            self.shared
+                .observer
+                .frame_error(&self.peer, &error.into(), self.totals.held);
+        }
+        self.close(CloseReason::Io);
+    }
+
+    // --- answers out ---
+
+    fn answer(&mut self, answer: Result<Reply, S::Error>) {
+        let Ok(reply) = answer else {
+            self.finish_answer();
+            return self.stop(CloseReason::ServiceError, Undelivered::Closed);
+        };
+        if let Some(reason) = self.mute {
+            if !matches!(reply, Reply::None | Reply::Close) {
+                self.shared.observer.ack_undelivered(&self.peer, reason);
+            }
+            return self.finish_answer();
+        }
+        match self.outgoing.put(reply, self.shared.release_2) {
+            Ok(Put::Busy) => {}
+            Ok(Put::Nothing { then_close }) => {
+                self.finish_answer();
+                if then_close {
+                    self.stop(CloseReason::Service, Undelivered::Closed);
+                }
+            }
+            Err(_) => {
+                self.shared
+                    .observer
+                    .ack_undelivered(&self.peer, Undelivered::Unframable);
+                self.finish_answer();
+                self.stop(CloseReason::BadReply, Undelivered::Closed);
+            }
+        }
+    }
+
+    fn poll_write(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        if self.outgoing.is_idle() {
+            return Poll::Pending;
+        }
+        match ready!(self.outgoing.poll_write(&mut self.io, task)) {
+            Ok(written) => {
+                self.unconfirmed = true;
+                let latency = self
+                    .received
+                    .front()
+                    .map(Instant::elapsed)
+                    .unwrap_or_default();
+                self.shared
+                    .observer
+                    .reply_written(&self.peer, written.bytes, latency);
+                self.finish_answer();
+                if written.then_close {
+                    self.stop(CloseReason::Service, Undelivered::Closed);
+                }
+            }
+            Err(_) => {
+                self.shared
+                    .observer
+                    .ack_undelivered(&self.peer, Undelivered::Gone);
+                self.finish_answer();
+                self.stop(CloseReason::Io, Undelivered::Gone);
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn finish_answer(&mut self) {
+        self.received.pop_front();
+        if self.shared.limits.idle_time.is_some() {
+            self.idle_clock = Instant::now();
+        }
+    }
+
+    /// Reads no more frames and writes no more answers. Calls that have begun still run to their end.
+    fn stop(&mut self, reason: CloseReason, undelivered: Undelivered) {
+        self.close(reason);
+        self.mute.get_or_insert(undelivered);
+        if self.waiting.take().is_some() {
+            self.received.pop_back();
+        }
+    }
+
+    // --- deadlines ---
+
+    fn poll_deadline(&mut self, task: &mut Task<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline() else {
+            return Poll::Pending;
+        };
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        ready!(timer.as_mut().poll(task));
+        self.expire(Instant::now());
+        Poll::Ready(())
+    }
+
+    fn deadline(&mut self) -> Option<Instant> {
+        let [write, frame, end, idle] = self.deadlines();
+        write.into_iter().chain(frame).chain(end).chain(idle).min()
+    }
+
+    /// For an answer, for the frame being read, for the CR after its FS, for the next frame.
+    fn deadlines(&mut self) -> [Option<Instant>; 4] {
+        let limits = &self.shared.limits;
+        let write = self
+            .outgoing
+            .stalled()
+            .and_then(|since| since.checked_add(limits.write_time));
+        if self.closing.is_some() || self.ended || !self.has_room() {
+            return [write, None, None, None];
+        }
+        let in_frame = self.codec.in_frame();
+        let started = |clock: &mut Option<Instant>| *clock.get_or_insert_with(Instant::now);
+        let frame = in_frame
+            .then(|| started(&mut self.frame_clock).checked_add(limits.frame_time))
+            .flatten();
+        let end = (self.codec.awaits_cr())
+            .then(|| started(&mut self.end_clock).checked_add(limits.end_grace))
+            .flatten();
+        let idle = limits
+            .idle_time
+            .filter(|_| !in_frame && self.received.is_empty())
+            .and_then(|time| self.idle_clock.checked_add(time));
+        [write, frame, end, idle]
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let passed = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        let [write, frame, end, idle] = self.deadlines();
+        if passed(write) {
+            self.shared
+                .observer
+                .ack_undelivered(&self.peer, Undelivered::Timeout);
+            self.outgoing.clear();
+            self.finish_answer();
+            self.stop(CloseReason::WriteTimeout, Undelivered::Timeout);
+        } else if passed(end) {
+            match self.codec.end_by_silence(&mut self.input) {
+                Ok(Some(frame)) => self.accept(frame),
+                Ok(None) => self.end_clock = None,
+                Err(error) => self.fail(error),
+            }
+        } else if passed(frame) {
+            let held = self.codec.held();
+            self.fail(FrameError::Timeout { held });
+        } else if passed(idle) {
+            self.close(CloseReason::IdleTimeout);
+        }
+    }
+
+    // --- the end ---
+
+    /// Says goodbye, and gives the other end time to read the last answer.
+    async fn hang_up(&mut self) {
+        if matches!(self.mute, Some(Undelivered::Gone | Undelivered::Timeout)) {
+            return;
+        }
+        self.input = BytesMut::with_capacity(READ_BYTES);
+        let goodbye = async {
+            self.io.shutdown().await?;
+            while !self.ended {
+                self.input.clear();
+                self.ended = self.io.read_buf(&mut self.input).await? == 0;
+            }
+            Ok(())
+        };
+        let result: Result<io::Result<()>, _> = timeout(LINGER, goodbye).await;
+        if matches!(&result, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset)
+            && self.unconfirmed
+        {
+            self.shared
+                .observer
+                .ack_undelivered(&self.peer, Undelivered::Reset);
+        }
+    }
+}
+
+impl<IO, S: Service<Frame>> Drop for Connection<IO, S> {
+    fn drop(&mut self) {
+        let mut reason = self.closing.unwrap_or(CloseReason::Aborted);
+        if !self.done {
+            reason = CloseReason::Aborted;
+            self.totals.held = self.codec.held();
+            let called = self
+                .received
+                .len()
+                .saturating_sub(usize::from(self.waiting.is_some()));
+            for _ in 0..called {
+                self.shared
+                    .observer
+                    .ack_undelivered(&self.peer, Undelivered::Aborted);
+            }
+        }
+        self.shared
+            .observer
+            .connection_closed(&self.peer, reason, self.totals);
+    }
+}
