@@ -7,11 +7,13 @@
 //! tree about a node it does not have is harmless: it looks like an empty `null`.
 
 mod number;
-mod write;
+mod read;
+pub(crate) mod write;
 
 use crate::names::{self, LocalNames, NameId, Names};
 
 pub use number::is_json_number;
+pub use read::{Limits, ReadError, ReadProblem, read, read_into};
 pub use write::WriteOptions;
 
 /// A node of a [`Tree`].

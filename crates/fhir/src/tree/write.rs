@@ -43,6 +43,35 @@ pub(super) fn write(
     wrote == Wrote::Value
 }
 
+/// What becomes of a resource's own `id` when it is written.
+#[derive(Clone, Copy)]
+pub(crate) enum ResourceId<'a> {
+    /// Left out: the server gives one.
+    Drop,
+    /// Written after `resourceType`, in place of any other. Must need no escape.
+    Set(&'a str),
+}
+
+/// Writes a resource inside another document, `level` deep; false, and nothing written, if it is not an object with a
+/// `resourceType`.
+pub(crate) fn resource(
+    tree: &Tree,
+    node: NodeId,
+    id: ResourceId<'_>,
+    level: usize,
+    out: &mut Vec<u8>,
+    options: &WriteOptions<'_>,
+) -> bool {
+    let writer = Writer {
+        tree,
+        references: options.references,
+    };
+    match options.pretty {
+        true => writer.resource::<true>(node, id, level, out),
+        false => writer.resource::<false>(node, id, level, out),
+    }
+}
+
 struct Writer<'a> {
     tree: &'a Tree,
     references: &'a dyn Fn(u32, &mut Vec<u8>),
@@ -95,23 +124,7 @@ impl Writer<'_> {
             tree: self.tree,
             next: node.first,
         }) {
-            let Some(child) = self.tree.node(child) else {
-                break;
-            };
-            let before = out.len();
-            if any {
-                out.push(b',');
-            }
-            line::<PRETTY>(level + 1, out);
-            self.key(name, out);
-            if PRETTY {
-                out.push(b' ');
-            }
-            if self.value::<PRETTY>(child, name, level + 1, out) == Wrote::Value {
-                any = true;
-            } else {
-                out.truncate(before);
-            }
+            any |= self.member::<PRETTY>(name, child, any, level, out);
         }
         if !any {
             out.truncate(start);
@@ -120,6 +133,73 @@ impl Writer<'_> {
         line::<PRETTY>(level, out);
         out.push(b'}');
         Wrote::Value
+    }
+
+    fn resource<const PRETTY: bool>(
+        &self,
+        node: NodeId,
+        id: ResourceId<'_>,
+        level: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let start = out.len();
+        out.push(b'{');
+        let mut any = false;
+        for (name, child) in self.tree.children(node) {
+            if name == NameId::ID {
+                continue;
+            }
+            let wrote = self.member::<PRETTY>(name, child, any, level, out);
+            if !any && (!wrote || name != NameId::RESOURCE_TYPE) {
+                break;
+            }
+            if let (false, ResourceId::Set(id)) = (any, id) {
+                out.push(b',');
+                line::<PRETTY>(level + 1, out);
+                self.key(NameId::ID, out);
+                if PRETTY {
+                    out.push(b' ');
+                }
+                string(id, out);
+            }
+            any = true;
+        }
+        if !any {
+            out.truncate(start);
+            return false;
+        }
+        line::<PRETTY>(level, out);
+        out.push(b'}');
+        true
+    }
+
+    /// One member of an object at `level`, behind a comma if there is one before it.
+    #[inline]
+    fn member<const PRETTY: bool>(
+        &self,
+        name: NameId,
+        child: NodeId,
+        any: bool,
+        level: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(child) = self.tree.node(child) else {
+            return false;
+        };
+        let before = out.len();
+        if any {
+            out.push(b',');
+        }
+        line::<PRETTY>(level + 1, out);
+        self.key(name, out);
+        if PRETTY {
+            out.push(b' ');
+        }
+        let wrote = self.value::<PRETTY>(child, name, level + 1, out) == Wrote::Value;
+        if !wrote {
+            out.truncate(before);
+        }
+        wrote
     }
 
     fn array<const PRETTY: bool>(
@@ -208,7 +288,7 @@ impl Writer<'_> {
 }
 
 #[inline]
-fn line<const PRETTY: bool>(level: usize, out: &mut Vec<u8>) {
+pub(crate) fn line<const PRETTY: bool>(level: usize, out: &mut Vec<u8>) {
     if PRETTY {
         out.push(b'\n');
         out.resize(out.len() + 2 * level, b' ');
@@ -233,7 +313,7 @@ pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
 }
 
 #[inline]
-fn first_special(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn first_special(bytes: &[u8]) -> Option<usize> {
     // Eight at a time: the loop below would look at each byte of an attachment of megabytes.
     let mut at = 0;
     for chunk in bytes.chunks_exact(8) {

@@ -1,0 +1,362 @@
+//! Bundles to send: entries with addresses and requests, references resolved, in a fixed order.
+//!
+//! The two ways to name resources ([`Ids`]) come from what the server can do. *Conditional* works on any server with
+//! conditional create and update (<https://hl7.org/fhir/R4/http.html#trules>): a resource has a `urn:uuid` inside the
+//! Bundle, and its identifier decides which one it is on the server. *Client* needs a server that lets the client choose
+//! ids (`updateCreate`), and makes every write the same however often it is sent.
+
+mod condition;
+mod order;
+
+use std::cell::Cell;
+
+use uuid::Uuid;
+
+use crate::names::NameId;
+use crate::tree::write::{ResourceId, line, resource, string};
+use crate::tree::{NodeId, Tree, WriteOptions};
+
+/// One resource of a Bundle. Its number, which [`crate::tree::Kind::Reference`] uses, is its place among the entries.
+#[derive(Clone, Debug)]
+pub struct Entry<'t> {
+    /// The resource in the tree, an object with a `resourceType`.
+    pub resource: NodeId,
+    /// The same type: `Patient`.
+    pub type_name: &'t str,
+    /// Its name inside the Bundle, or its id on the server. Made from its identity, so that it is the same each time.
+    pub uuid: Uuid,
+    /// What to do when the server has it already.
+    pub write: Write,
+    /// System and value of the identifier that says which resource it is. Without one a [`Ids::Conditional`] Bundle can
+    /// only create, each time it is sent.
+    pub condition: Option<(String, String)>,
+}
+
+/// What to do with a resource that the server may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Make it, or replace what is there.
+    Update,
+    /// Make it only if there is none; what is there stays.
+    Create,
+}
+
+/// How resources are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Ids {
+    /// By identifier: `PUT Patient?identifier=system|value`, or `POST` with `ifNoneExist`; references are `urn:uuid`.
+    #[default]
+    Conditional,
+    /// By id: `PUT Patient/uuid`, for [`Write::Create`] with `ifNoneMatch: *`; references are `Patient/uuid`.
+    Client,
+}
+
+/// What the Bundle is (<https://hl7.org/fhir/R4/valueset-bundle-type.html>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BundleKind {
+    /// All or nothing.
+    #[default]
+    Transaction,
+    /// Each entry on its own. No entry may need another by its place in the Bundle, so entries are put in the order of
+    /// their dependencies, and a conditional reference names its target by identifier.
+    Batch,
+    /// A set of resources without requests.
+    Collection,
+}
+
+/// How to write a Bundle.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BundleOptions<'a> {
+    /// What it is.
+    pub kind: BundleKind,
+    /// How its resources are named.
+    pub ids: Ids,
+    /// Indented for people.
+    pub pretty: bool,
+    /// The server's base address, for the `fullUrl` of client ids (`{base}/Patient/uuid`). Without it they are `urn:uuid`.
+    pub base_url: Option<&'a str>,
+}
+
+/// Why there is no Bundle. Entries are numbered from 0; nothing of their content is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    /// Two entries have the same uuid, or the same type and condition: a server must refuse such a Bundle, or one of
+    /// them is silently lost.
+    #[error("entries {first} and {second} are the same resource")]
+    SameIdentity {
+        /// The earlier entry.
+        first: usize,
+        /// The later entry.
+        second: usize,
+    },
+    /// A reference to an entry that there is not.
+    #[error("entry {entry} refers to a resource that is not in the bundle")]
+    UnknownReference {
+        /// The entry with the reference.
+        entry: usize,
+    },
+    /// No `resourceType`, or another than the entry says.
+    #[error("entry {entry} is not a resource of the type it is said to be")]
+    NotAResource {
+        /// The entry.
+        entry: usize,
+    },
+    /// The tree overflowed ([`Tree::overflowed`]).
+    #[error("the resources are larger than a tree can hold")]
+    TooLarge,
+}
+
+/// Appends the Bundle to `out`. The same entries and options give the same bytes. On an error `out` is as it was.
+pub fn write(
+    tree: &Tree,
+    entries: &[Entry<'_>],
+    options: &BundleOptions<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), BundleError> {
+    if tree.overflowed() {
+        return Err(BundleError::TooLarge);
+    }
+    for (number, entry) in entries.iter().enumerate() {
+        if !is_resource(tree, entry) {
+            return Err(BundleError::NotAResource { entry: number });
+        }
+    }
+    no_identity_twice(entries)?;
+    let start = out.len();
+    let writer = Writer {
+        tree,
+        entries,
+        options,
+    };
+    let written = if options.pretty {
+        writer.bundle::<true>(out)
+    } else {
+        writer.bundle::<false>(out)
+    };
+    if written.is_err() {
+        out.truncate(start);
+    }
+    written
+}
+
+fn is_resource(tree: &Tree, entry: &Entry<'_>) -> bool {
+    let of_type =
+        |(name, node)| name == NameId::RESOURCE_TYPE && tree.text(node) == entry.type_name;
+    !entry.type_name.is_empty()
+        && entry
+            .type_name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric())
+        && tree.children(entry.resource).next().is_some_and(of_type)
+}
+
+/// <https://hl7.org/fhir/R4/http.html#trules>: one identity only once.
+fn no_identity_twice(entries: &[Entry<'_>]) -> Result<(), BundleError> {
+    // Sorted numbers, and only neighbours compared, so that a Bundle of thousands stays cheap.
+    let mut numbers: Vec<usize> = (0..entries.len()).collect();
+    let at = |number: &usize| entries.get(*number);
+    numbers.sort_by_key(|number| at(number).map(|entry| entry.uuid));
+    neighbours(&numbers, |a, b| {
+        at(a).map(|entry| entry.uuid) == at(b).map(|entry| entry.uuid)
+    })?;
+    numbers.retain(|number| at(number).is_some_and(|entry| entry.condition.is_some()));
+    let identity = |number: &usize| at(number).map(|entry| (entry.type_name, &entry.condition));
+    numbers.sort_by(|a, b| identity(a).cmp(&identity(b)));
+    neighbours(&numbers, |a, b| identity(a) == identity(b))
+}
+
+fn neighbours(numbers: &[usize], same: impl Fn(&usize, &usize) -> bool) -> Result<(), BundleError> {
+    for pair in numbers.windows(2) {
+        if let [a, b] = pair
+            && same(a, b)
+        {
+            return Err(BundleError::SameIdentity {
+                first: *a.min(b),
+                second: *a.max(b),
+            });
+        }
+    }
+    Ok(())
+}
+
+struct Writer<'a> {
+    tree: &'a Tree,
+    entries: &'a [Entry<'a>],
+    options: &'a BundleOptions<'a>,
+}
+
+impl Writer<'_> {
+    fn bundle<const PRETTY: bool>(&self, out: &mut Vec<u8>) -> Result<(), BundleError> {
+        let kind = match self.options.kind {
+            BundleKind::Transaction => "transaction",
+            BundleKind::Batch => "batch",
+            BundleKind::Collection => "collection",
+        };
+        out.push(b'{');
+        member::<PRETTY>(1, true, "resourceType", out);
+        string("Bundle", out);
+        member::<PRETTY>(1, false, "type", out);
+        string(kind, out);
+        if !self.entries.is_empty() {
+            member::<PRETTY>(1, false, "entry", out);
+            self.all_entries::<PRETTY>(out)?;
+        }
+        line::<PRETTY>(0, out);
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn all_entries<const PRETTY: bool>(&self, out: &mut Vec<u8>) -> Result<(), BundleError> {
+        let order = match self.options.kind {
+            BundleKind::Batch => order::by_dependency(self.tree, self.entries),
+            BundleKind::Transaction | BundleKind::Collection => (0..self.entries.len()).collect(),
+        };
+        out.push(b'[');
+        let mut first = true;
+        for number in order {
+            let Some(entry) = self.entries.get(number) else {
+                continue;
+            };
+            if !std::mem::replace(&mut first, false) {
+                out.push(b',');
+            }
+            line::<PRETTY>(2, out);
+            self.entry::<PRETTY>(number, entry, out)?;
+        }
+        line::<PRETTY>(1, out);
+        out.push(b']');
+        Ok(())
+    }
+
+    fn entry<const PRETTY: bool>(
+        &self,
+        number: usize,
+        entry: &Entry<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BundleError> {
+        out.push(b'{');
+        member::<PRETTY>(3, true, "fullUrl", out);
+        self.full_url(entry, out);
+        member::<PRETTY>(3, false, "resource", out);
+        let unknown = Cell::new(false);
+        let references = |target: u32, out: &mut Vec<u8>| match self.entries.get(target as usize) {
+            Some(target) => self.reference(target, out),
+            None => unknown.set(true),
+        };
+        let options = WriteOptions {
+            pretty: PRETTY,
+            references: &references,
+        };
+        let mut buffer = Uuid::encode_buffer();
+        let id = match self.options.ids {
+            Ids::Conditional => ResourceId::Drop,
+            Ids::Client => ResourceId::Set(entry.uuid.hyphenated().encode_lower(&mut buffer)),
+        };
+        if !resource(self.tree, entry.resource, id, 3, out, &options) {
+            return Err(BundleError::NotAResource { entry: number });
+        }
+        if unknown.get() {
+            return Err(BundleError::UnknownReference { entry: number });
+        }
+        if self.options.kind != BundleKind::Collection {
+            member::<PRETTY>(3, false, "request", out);
+            self.request::<PRETTY>(entry, out);
+        }
+        line::<PRETTY>(2, out);
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn request<const PRETTY: bool>(&self, entry: &Entry<'_>, out: &mut Vec<u8>) {
+        let condition = entry.condition.as_ref();
+        let method = match (self.options.ids, entry.write, condition) {
+            (Ids::Client, ..) | (Ids::Conditional, Write::Update, Some(_)) => "PUT",
+            (Ids::Conditional, ..) => "POST",
+        };
+        out.push(b'{');
+        member::<PRETTY>(4, true, "method", out);
+        string(method, out);
+        member::<PRETTY>(4, false, "url", out);
+        out.push(b'"');
+        out.extend_from_slice(entry.type_name.as_bytes());
+        match (self.options.ids, entry.write, condition) {
+            (Ids::Client, write, _) => {
+                out.push(b'/');
+                uuid(entry, out);
+                out.push(b'"');
+                if write == Write::Create {
+                    member::<PRETTY>(4, false, "ifNoneMatch", out);
+                    string("*", out);
+                }
+            }
+            (Ids::Conditional, Write::Update, Some((system, value))) => {
+                out.push(b'?');
+                condition::query(system, value, out);
+                out.push(b'"');
+            }
+            (Ids::Conditional, Write::Create, Some((system, value))) => {
+                out.push(b'"');
+                member::<PRETTY>(4, false, "ifNoneExist", out);
+                out.push(b'"');
+                condition::query(system, value, out);
+                out.push(b'"');
+            }
+            (Ids::Conditional, _, None) => out.push(b'"'),
+        }
+        line::<PRETTY>(3, out);
+        out.push(b'}');
+    }
+
+    fn full_url(&self, entry: &Entry<'_>, out: &mut Vec<u8>) {
+        match (self.options.ids, self.options.base_url) {
+            (Ids::Client, Some(base)) => {
+                string(base.trim_end_matches('/'), out);
+                out.pop();
+                out.push(b'/');
+                out.extend_from_slice(entry.type_name.as_bytes());
+                out.push(b'/');
+            }
+            _ => out.extend_from_slice(b"\"urn:uuid:"),
+        }
+        uuid(entry, out);
+        out.push(b'"');
+    }
+
+    /// What a reference to the entry says.
+    fn reference(&self, target: &Entry<'_>, out: &mut Vec<u8>) {
+        match (self.options.ids, self.options.kind, &target.condition) {
+            (Ids::Client, ..) => {
+                out.extend_from_slice(target.type_name.as_bytes());
+                out.push(b'/');
+                uuid(target, out);
+            }
+            (Ids::Conditional, BundleKind::Batch, Some((system, value))) => {
+                out.extend_from_slice(target.type_name.as_bytes());
+                out.push(b'?');
+                condition::query(system, value, out);
+            }
+            (Ids::Conditional, ..) => {
+                out.extend_from_slice(b"urn:uuid:");
+                uuid(target, out);
+            }
+        }
+    }
+}
+
+fn uuid(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    let mut buffer = Uuid::encode_buffer();
+    out.extend_from_slice(entry.uuid.hyphenated().encode_lower(&mut buffer).as_bytes());
+}
+
+fn member<const PRETTY: bool>(level: usize, first: bool, name: &str, out: &mut Vec<u8>) {
+    if !first {
+        out.push(b',');
+    }
+    line::<PRETTY>(level, out);
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(if PRETTY { b"\": " } else { b"\":" });
+}
+
+#[cfg(test)]
+mod tests;
