@@ -1,0 +1,435 @@
+//! The configuration: one YAML file, environment overrides on top, validated before anything starts.
+//!
+//! Loading has two stages. The raw tree ([`source`]) keeps the place of every key; reading it key by key
+//! ([`section`]) makes the types below and collects all problems, each with file, line, column and advice.
+//! Defaults stand in [`defaults`] only. `config/fhirway.yaml` in the repository documents every key and is
+//! embedded as what runs when no file is named.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+mod defaults;
+pub mod destination;
+pub mod listener;
+mod overrides;
+pub mod problem;
+pub mod route;
+pub mod secret;
+mod section;
+mod show;
+mod source;
+mod units;
+
+pub use destination::Destination;
+pub use listener::Listener;
+pub use problem::{Problem, Severity};
+pub use route::Route;
+pub use units::{bytes as parse_bytes, duration as parse_duration, show_bytes, show_duration};
+
+use section::{Problems, Section};
+use show::{as_duration, as_option_bytes, as_option_duration};
+
+/// The configuration that runs when no file is named.
+pub const EMBEDDED: &str = include_str!("../../../config/fhirway.yaml");
+
+/// Name of the mapping package inside the binary.
+pub const SHIPPED_PACKAGE: &str = "shipped";
+
+/// Everything the gateway needs to know, validated.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// Folder of everything durable that has no path of its own.
+    pub data_dir: PathBuf,
+    /// Base of the identifiers that are made here.
+    pub naming_base: String,
+    /// Time a drain may take before what is left is cut off (and done again at the next start).
+    #[serde(serialize_with = "as_duration")]
+    pub drain_timeout: Duration,
+    /// Logging.
+    pub log: Log,
+    /// Metrics and health.
+    pub admin: Admin,
+    /// The queue.
+    pub queue: Queue,
+    /// The embedded repository.
+    pub repository: Repository,
+    /// Mapping packages by name; the shipped one is `shipped`.
+    pub packages: BTreeMap<String, PackageSource>,
+    /// Where messages come in.
+    pub listeners: Vec<Listener>,
+    /// Which messages go where, in order.
+    pub routes: Vec<Route>,
+    /// Where Bundles go.
+    pub destinations: Vec<Destination>,
+}
+
+/// Where a mapping package comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PackageSource {
+    /// Inside the binary.
+    Embedded,
+    /// A folder.
+    Folder(PathBuf),
+}
+
+/// Logging.
+#[derive(Clone, Debug, Serialize)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// What is logged: a level, or the filter notation of tracing (`info,gateway=debug`).
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Metrics and health.
+#[derive(Clone, Debug, Serialize)]
+pub struct Admin {
+    /// Whether to serve them.
+    pub enabled: bool,
+    /// Where.
+    pub bind: SocketAddr,
+    /// Message types that get a label value of their own (`ORU_R01`); others are `other`.
+    pub message_types: Vec<String>,
+}
+
+/// The queue.
+#[derive(Clone, Debug, Serialize)]
+pub struct Queue {
+    /// Path of the database.
+    pub path: PathBuf,
+    /// How long a control id is remembered.
+    #[serde(serialize_with = "as_duration")]
+    pub dedup_window: Duration,
+    /// What happens to a message with a known control id and other bytes.
+    pub reused_control_id: ReusedControlId,
+    /// How long delivered and filtered messages are kept; `None` is for ever.
+    #[serde(serialize_with = "as_option_duration")]
+    pub keep_delivered: Option<Duration>,
+    /// How long dead letters are kept; `None` is for ever.
+    #[serde(serialize_with = "as_option_duration")]
+    pub keep_dead: Option<Duration>,
+    /// Size at which new messages are refused; `None` is no limit.
+    #[serde(serialize_with = "as_option_bytes")]
+    pub max_bytes: Option<u64>,
+}
+
+/// What happens to other bytes under a control id that was seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReusedControlId {
+    /// A new message: many senders count from 1 every day.
+    Process,
+    /// Refused with error 205 (duplicate key).
+    Reject,
+}
+
+/// The embedded repository, for trying out and for tests.
+#[derive(Clone, Debug, Serialize)]
+pub struct Repository {
+    /// Where it listens; it runs only when a destination is `embedded`.
+    pub bind: SocketAddr,
+    /// Path of its database.
+    pub path: PathBuf,
+}
+
+/// A configuration that was loaded, with what to know about it.
+pub struct Loaded {
+    /// The configuration, when nothing is wrong with it.
+    pub config: Option<Config>,
+    /// All problems, errors and warnings, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// What the file is called in messages.
+    pub file: String,
+    /// Its text, to show lines of it.
+    pub text: String,
+}
+
+impl Loaded {
+    /// The problems as a person reads them.
+    pub fn render(&self) -> String {
+        problem::render(&self.problems, &self.file, &self.text)
+    }
+}
+
+/// Loads `path`, or the embedded default, with the overrides of the process environment.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn load(path: Option<&Path>) -> std::io::Result<Loaded> {
+    let (file, text) = match path {
+        Some(path) => (path.display().to_string(), std::fs::read_to_string(path)?),
+        None => ("(embedded default)".to_owned(), EMBEDDED.to_owned()),
+    };
+    Ok(load_text(file, text, std::env::vars()))
+}
+
+/// Loads a configuration from text, with overrides from `variables`.
+pub fn load_text(
+    file: String,
+    text: String,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Loaded {
+    let mut early = Vec::new();
+    let mut tree = match source::read(&text) {
+        Ok(tree) => tree,
+        Err(problem) => {
+            return Loaded {
+                config: None,
+                problems: vec![problem],
+                file,
+                text,
+            };
+        }
+    };
+    overrides::apply(&mut tree, variables, &mut early);
+    let problems = Problems::default();
+    early.into_iter().for_each(|problem| problems.push(problem));
+    let config = read(&Section::new(String::new(), &tree, &problems), &problems);
+    let mut problems = problems.into_vec();
+    problems.sort_by_key(|problem| match &problem.origin {
+        source::Origin::Environment(_) => (0, 0),
+        source::Origin::File { line, column } => (*line, *column),
+    });
+    let usable = problems
+        .iter()
+        .all(|problem| problem.severity == Severity::Warning);
+    Loaded {
+        config: usable.then_some(config),
+        problems,
+        file,
+        text,
+    }
+}
+
+fn read(root: &Section<'_>, problems: &Problems) -> Config {
+    let data_dir = root
+        .path("data_dir")
+        .unwrap_or_else(|| PathBuf::from(defaults::DATA_DIR));
+    let config = Config {
+        naming_base: root
+            .text("naming_base")
+            .unwrap_or_else(|| defaults::NAMING_BASE.to_owned()),
+        drain_timeout: root
+            .duration("drain_timeout")
+            .unwrap_or(defaults::DRAIN_TIMEOUT),
+        log: log(root),
+        admin: admin(root),
+        queue: queue(root, &data_dir),
+        repository: repository(root, &data_dir),
+        packages: packages(root),
+        listeners: listener::read(root),
+        routes: route::read(root),
+        destinations: destination::read(root),
+        data_dir,
+    };
+    root.report_unknown();
+    for (key, empty) in [
+        ("listeners", config.listeners.is_empty()),
+        ("routes", config.routes.is_empty()),
+        ("destinations", config.destinations.is_empty()),
+    ] {
+        if empty && root.given_empty(key) {
+            root.error(
+                &root.origin_of(key),
+                format!("{key}: there must be at least one"),
+            );
+        }
+    }
+    route::check(
+        &config.routes,
+        &route::Known {
+            listeners: config
+                .listeners
+                .iter()
+                .map(|listener| listener.name.as_str())
+                .collect(),
+            destinations: config
+                .destinations
+                .iter()
+                .map(|destination| destination.name.as_str())
+                .collect(),
+            packages: config.packages.keys().map(String::as_str).collect(),
+        },
+        problems,
+    );
+    check_ports(&config, root);
+    config
+}
+
+fn log(root: &Section<'_>) -> Log {
+    let section = root.section_or_empty("log");
+    let log = Log {
+        format: section
+            .choice(
+                "format",
+                &[
+                    ("auto", LogFormat::Auto),
+                    ("pretty", LogFormat::Pretty),
+                    ("json", LogFormat::Json),
+                ],
+            )
+            .unwrap_or(LogFormat::Auto),
+        level: section.text("level").unwrap_or_else(|| "info".to_owned()),
+    };
+    if let Err(why) = log.level.parse::<tracing_subscriber::EnvFilter>() {
+        section.error(
+            &section.origin_of("level"),
+            format!("{}: {why}", section.path_of("level")),
+        );
+    }
+    section.finish();
+    log
+}
+
+fn admin(root: &Section<'_>) -> Admin {
+    let section = root.section_or_empty("admin");
+    let admin = Admin {
+        enabled: section.boolean("enabled").unwrap_or(true),
+        bind: section.address("bind").unwrap_or(defaults::ADMIN_BIND),
+        message_types: section
+            .texts("message_types")
+            .map(|types| types.into_iter().map(|(name, _)| name).collect())
+            .unwrap_or_default(),
+    };
+    if admin.enabled && !admin.bind.ip().is_loopback() {
+        section.warn(
+            &section.origin_of("bind"),
+            format!("{} is not a loopback address", section.path_of("bind")),
+            "it has no authentication: keep it inside a protected network",
+        );
+    }
+    section.finish();
+    admin
+}
+
+fn queue(root: &Section<'_>, data_dir: &Path) -> Queue {
+    let section = root.section_or_empty("queue");
+    let queue = Queue {
+        path: section
+            .path("path")
+            .unwrap_or_else(|| data_dir.join("queue.db")),
+        dedup_window: section
+            .duration("dedup_window")
+            .unwrap_or(defaults::DEDUP_WINDOW),
+        reused_control_id: section
+            .choice(
+                "reused_control_id",
+                &[
+                    ("process", ReusedControlId::Process),
+                    ("reject", ReusedControlId::Reject),
+                ],
+            )
+            .unwrap_or(ReusedControlId::Process),
+        keep_delivered: section
+            .duration_or_off("keep_delivered")
+            .unwrap_or(defaults::KEEP_DELIVERED),
+        keep_dead: section
+            .duration_or_off("keep_dead")
+            .unwrap_or(defaults::KEEP_DEAD),
+        max_bytes: section
+            .bytes_or_off("max_bytes")
+            .unwrap_or(defaults::QUEUE_BYTES),
+    };
+    section.finish();
+    queue
+}
+
+fn repository(root: &Section<'_>, data_dir: &Path) -> Repository {
+    let section = root.section_or_empty("repository");
+    let repository = Repository {
+        bind: section.address("bind").unwrap_or(defaults::REPOSITORY_BIND),
+        path: section
+            .path("path")
+            .unwrap_or_else(|| data_dir.join("repository.db")),
+    };
+    if !repository.bind.ip().is_loopback() {
+        section.warn(
+            &section.origin_of("bind"),
+            format!("{} is not a loopback address", section.path_of("bind")),
+            "the embedded repository has no authentication and is not for production",
+        );
+    }
+    section.finish();
+    repository
+}
+
+fn packages(root: &Section<'_>) -> BTreeMap<String, PackageSource> {
+    let mut packages = BTreeMap::from([(SHIPPED_PACKAGE.to_owned(), PackageSource::Embedded)]);
+    for (name, path, origin) in root.text_map("packages") {
+        let folder = PathBuf::from(&path);
+        if !folder.is_dir() {
+            root.error(
+                &origin,
+                format!("packages.{name}: `{path}` is not a folder"),
+            );
+        }
+        packages.insert(name, PackageSource::Folder(folder));
+    }
+    packages
+}
+
+/// Two servers cannot share an address; said here it has a place, said by the system it has none.
+fn check_ports(config: &Config, root: &Section<'_>) {
+    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
+    if config.admin.enabled {
+        taken.push((config.admin.bind, "admin".to_owned()));
+    }
+    if config.uses_repository() {
+        taken.push((config.repository.bind, "repository".to_owned()));
+    }
+    for listener in &config.listeners {
+        if let listener::Carrier::Mllp(mllp) = &listener.carrier {
+            taken.push((mllp.bind, format!("listeners.{}", listener.name)));
+        }
+    }
+    for (index, (address, name)) in taken.iter().enumerate() {
+        let same = taken
+            .iter()
+            .take(index)
+            .find(|(other, _)| other == address && other.port() != 0);
+        if let Some((_, first)) = same {
+            root.error(
+                &root.origin_of("listeners"),
+                format!("{name} and {first} both bind {address}"),
+            );
+        }
+    }
+}
+
+impl Config {
+    /// Whether some destination is the embedded repository.
+    pub fn uses_repository(&self) -> bool {
+        self.destinations
+            .iter()
+            .any(|destination| destination.address == destination::Address::Embedded)
+    }
+
+    /// The configuration as YAML with every default filled in and every secret masked.
+    pub fn show(&self) -> String {
+        serde_json::to_value(self)
+            .map(|value| show::as_yaml(&value))
+            .unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

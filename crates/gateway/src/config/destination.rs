@@ -1,0 +1,307 @@
+//! `destinations`: the FHIR servers that Bundles are delivered to.
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::Serialize;
+
+use super::{
+    defaults,
+    secret::Secret,
+    section::Section,
+    show::{as_duration, as_option_duration},
+};
+
+/// One FHIR server.
+#[derive(Clone, Debug, Serialize)]
+pub struct Destination {
+    /// Its name: a metric label, a queue position of its own, and what routes refer to.
+    pub name: String,
+    /// Where it is.
+    pub address: Address,
+    /// How to prove who we are.
+    pub auth: Auth,
+    /// Send a secret over plain http to another machine.
+    pub allow_plaintext_credentials: bool,
+    /// TLS beyond the system's authorities.
+    pub tls: ClientTls,
+    /// How resources are identified in the Bundle.
+    pub ids: Ids,
+    /// What kind of Bundle is sent.
+    pub bundle: BundleKind,
+    /// Requests in flight at once.
+    pub concurrency: usize,
+    /// Time to connect.
+    #[serde(serialize_with = "as_duration")]
+    pub connect_timeout: Duration,
+    /// Time for one request, from the first byte to the last of the answer.
+    #[serde(serialize_with = "as_duration")]
+    pub timeout: Duration,
+    /// Waiting and trying again.
+    pub retry: Retry,
+    /// The circuit breaker.
+    pub breaker: Breaker,
+    /// Further request headers.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Where a destination is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Address {
+    /// The repository inside this process.
+    Embedded,
+    /// Base URL of a server, without a slash at its end.
+    Url(String),
+}
+
+/// How to authenticate.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// Not at all.
+    None,
+    /// `Authorization: Bearer`.
+    Bearer(Secret),
+    /// `Authorization: Basic`.
+    Basic {
+        /// User name.
+        user: String,
+        /// Password.
+        password: Secret,
+    },
+}
+
+/// TLS of a client.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ClientTls {
+    /// Authorities to trust instead of the system's, PEM.
+    pub ca: Option<PathBuf>,
+    /// Client certificate chain, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Client private key, PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// How resources are identified (FHIR R4 http.html, transaction rules).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ids {
+    /// Conditional create and update by identifier.
+    Conditional,
+    /// `PUT Type/id` with an id made here.
+    Client,
+}
+
+/// What kind of Bundle is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BundleKind {
+    /// All or nothing.
+    Transaction,
+    /// Each entry on its own, for servers without transactions.
+    Batch,
+}
+
+/// Waiting and trying again.
+#[derive(Clone, Debug, Serialize)]
+pub struct Retry {
+    /// First wait; doubles each time, with jitter.
+    #[serde(serialize_with = "as_duration")]
+    pub initial: Duration,
+    /// Longest wait.
+    #[serde(serialize_with = "as_duration")]
+    pub max: Duration,
+    /// A message older than this is dead-lettered instead of tried again; `None` is never.
+    #[serde(serialize_with = "as_option_duration")]
+    pub max_age: Option<Duration>,
+    /// Attempts after a conflict (409, 423) before the message is poison.
+    pub conflicts: u32,
+}
+
+/// When to stop asking a server that is down.
+#[derive(Clone, Debug, Serialize)]
+pub struct Breaker {
+    /// Failures in a row that open the circuit.
+    pub failures: u32,
+    /// How long it stays open the first time; doubles each time that the probe fails.
+    #[serde(serialize_with = "as_duration")]
+    pub first_pause: Duration,
+    /// The longest pause.
+    #[serde(serialize_with = "as_duration")]
+    pub longest_pause: Duration,
+}
+
+/// Reads all destinations.
+pub fn read(root: &Section<'_>) -> Vec<Destination> {
+    root.named_sections("destinations")
+        .into_iter()
+        .map(|(name, section)| one(name, section))
+        .collect()
+}
+
+fn one(name: String, section: Section<'_>) -> Destination {
+    let address = address(&section);
+    let retry = section.section_or_empty("retry");
+    let breaker = section.section_or_empty("breaker");
+    let tls = section.section_or_empty("tls");
+    let destination = Destination {
+        name,
+        auth: auth(&section),
+        address,
+        allow_plaintext_credentials: section
+            .boolean("allow_plaintext_credentials")
+            .unwrap_or(false),
+        tls: ClientTls {
+            ca: tls.path("ca"),
+            certificate: tls.path("certificate"),
+            key: tls.path("key"),
+        },
+        ids: section
+            .choice(
+                "ids",
+                &[("conditional", Ids::Conditional), ("client", Ids::Client)],
+            )
+            .unwrap_or(Ids::Conditional),
+        bundle: section
+            .choice(
+                "bundle",
+                &[
+                    ("transaction", BundleKind::Transaction),
+                    ("batch", BundleKind::Batch),
+                ],
+            )
+            .unwrap_or(BundleKind::Transaction),
+        concurrency: section
+            .number("concurrency", 1)
+            .unwrap_or(defaults::CONCURRENCY),
+        connect_timeout: section
+            .duration("connect_timeout")
+            .unwrap_or(defaults::CONNECT_TIMEOUT),
+        timeout: section
+            .duration("timeout")
+            .unwrap_or(defaults::REQUEST_TIMEOUT),
+        retry: Retry {
+            initial: retry.duration("initial").unwrap_or(defaults::RETRY_INITIAL),
+            max: retry.duration("max").unwrap_or(defaults::RETRY_MAX),
+            max_age: retry
+                .duration_or_off("max_age")
+                .unwrap_or(defaults::RETRY_MAX_AGE),
+            conflicts: retry
+                .number("conflicts", 0)
+                .unwrap_or(defaults::RETRY_CONFLICTS),
+        },
+        breaker: Breaker {
+            failures: breaker
+                .number("failures", 1)
+                .unwrap_or(defaults::BREAKER_FAILURES),
+            first_pause: breaker
+                .duration("first_pause")
+                .unwrap_or(defaults::BREAKER_FIRST_PAUSE),
+            longest_pause: breaker
+                .duration("longest_pause")
+                .unwrap_or(defaults::BREAKER_LONGEST_PAUSE),
+        },
+        headers: headers(&section),
+    };
+    if destination.retry.initial > destination.retry.max {
+        retry.error(
+            retry.origin(),
+            format!("{}: initial is longer than max", section.path_of("retry")),
+        );
+    }
+    if destination.tls.certificate.is_some() != destination.tls.key.is_some() {
+        tls.error(
+            tls.origin(),
+            format!(
+                "{} needs both certificate and key, or neither",
+                section.path_of("tls")
+            ),
+        );
+    }
+    retry.finish();
+    breaker.finish();
+    tls.finish();
+    section.finish();
+    destination
+}
+
+fn address(section: &Section<'_>) -> Address {
+    let url = section.required_text("url");
+    if url == "embedded" {
+        return Address::Embedded;
+    }
+    let origin = section.origin_of("url");
+    match url.parse::<http::Uri>() {
+        Ok(uri)
+            if matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some() =>
+        {
+            if uri
+                .authority()
+                .is_some_and(|authority| authority.as_str().contains('@'))
+            {
+                section.error_with_help(
+                    &origin,
+                    format!("{} holds a user name or password", section.path_of("url")),
+                    "use `auth: {basic: {user: ..., password: {file: ...}}}`",
+                );
+            }
+        }
+        _ if url.is_empty() => {}
+        _ => section.error_with_help(
+            &origin,
+            format!(
+                "{}: `{url}` is not an http or https URL",
+                section.path_of("url")
+            ),
+            "write the base URL of a FHIR server, or `embedded`",
+        ),
+    }
+    Address::Url(url.trim_end_matches('/').to_owned())
+}
+
+fn auth(section: &Section<'_>) -> Auth {
+    let Some(auth) = section.section("auth") else {
+        return Auth::None;
+    };
+    let bearer = auth.secret("bearer");
+    let basic = auth.section("basic").map(|basic| {
+        let user = basic.required_text("user");
+        let password = basic.secret("password");
+        if password.is_none() && basic.node("password").is_none() {
+            basic.error(
+                basic.origin(),
+                format!("{} is missing", basic.path_of("password")),
+            );
+        }
+        basic.finish();
+        Auth::Basic {
+            user,
+            password: password.unwrap_or_else(Secret::unset),
+        }
+    });
+    if bearer.is_some() && basic.is_some() {
+        auth.error(
+            auth.origin(),
+            format!("{} has both bearer and basic", section.path_of("auth")),
+        );
+    }
+    auth.finish();
+    bearer.map(Auth::Bearer).or(basic).unwrap_or(Auth::None)
+}
+
+fn headers(section: &Section<'_>) -> Vec<(String, String)> {
+    let mut headers = Vec::new();
+    for (name, value, origin) in section.text_map("headers") {
+        let usable = http::HeaderName::try_from(name.as_str()).is_ok()
+            && http::HeaderValue::try_from(value.as_str()).is_ok();
+        if usable {
+            headers.push((name, value));
+        } else {
+            section.error(
+                &origin,
+                format!("{}: not a usable header", section.path_of("headers")),
+            );
+        }
+    }
+    headers
+}
