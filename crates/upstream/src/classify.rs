@@ -71,7 +71,7 @@ pub(crate) fn refused(answer: &Answer) -> Failure {
     let class = class_of(answer.status, answer.retry_after, &summary);
     Failure {
         status: Some(answer.status),
-        summary,
+        summary: Box::new(summary),
         body: answer.body.clone(),
         ..Failure::new(class, "")
     }
@@ -88,7 +88,7 @@ pub(crate) fn answered(
     }
     let failure = |class: Class, detail: &str, summary: Summary| Failure {
         status: Some(answer.status),
-        summary,
+        summary: Box::new(summary),
         body: answer.body.clone(),
         ..Failure::new(class, detail)
     };

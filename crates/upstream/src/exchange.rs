@@ -9,7 +9,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tower::Service;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Summary};
 use crate::classify;
 use crate::config::{Config, ConfigError};
 use crate::entries;
@@ -164,7 +164,7 @@ fn widen(request: Request, result: Result<Delivered, Failure>) -> Result<Deliver
                         index,
                         status: failure.status.unwrap_or(0),
                         class,
-                        summary: failure.summary.clone(),
+                        summary: Summary::clone(&failure.summary),
                     }),
             );
             failed.sort_by_key(|entry| entry.index);

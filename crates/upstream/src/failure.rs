@@ -16,9 +16,9 @@ pub struct Failure {
     /// The HTTP status, when there was an answer.
     pub status: Option<u16>,
     /// The answer's OperationOutcome: severities, codes and expressions, no text.
-    pub summary: Summary,
+    pub summary: Box<Summary>,
     /// What happened below HTTP or with the answer, in fixed words: `connection refused`, `tls: …`.
-    pub detail: String,
+    pub detail: Box<str>,
     /// For [`Class::Mixed`]: the entries that failed, in the order of the Bundle.
     pub entries: Vec<EntryFailure>,
     /// The answer's body as far as it was read. May hold PHI: for the encrypted store, not for a log.
@@ -115,11 +115,11 @@ pub enum Action {
 // === impl Failure ===
 
 impl Failure {
-    pub(crate) fn new(class: Class, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(class: Class, detail: impl Into<Box<str>>) -> Self {
         Self {
             class,
             status: None,
-            summary: Summary::default(),
+            summary: Box::default(),
             detail: detail.into(),
             entries: Vec::new(),
             body: Bytes::new(),

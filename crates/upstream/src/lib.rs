@@ -46,3 +46,8 @@ pub use failure::{Action, Class, EntryFailure, Failure};
 pub use observe::{Attempt, Observer};
 pub use request::{Delivered, Entry, Kind, Request};
 pub use stack::{Stack, stack, stack_with};
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

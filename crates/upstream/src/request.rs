@@ -23,8 +23,9 @@ pub struct Request {
     /// Sent as `X-Request-Id` (FHIR R4 http.html#custom), so that both logs can be laid side by side.
     /// An id of ours, never from a message.
     pub request_id: Option<String>,
-    /// Entries that an earlier try of the same call found refused for good: kept for the final word.
-    pub(crate) refused: Vec<EntryFailure>,
+    /// For a batch: entries that an earlier try found refused for good. They are not sent; they are part of the
+    /// final word, so that a batch is never [`Delivered`] while some of it was refused. Usually empty.
+    pub refused: Vec<EntryFailure>,
 }
 
 /// The kind of Bundle (FHIR R4 http.html#transaction).
