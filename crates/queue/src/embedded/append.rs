@@ -1,0 +1,184 @@
+//! Writing a record, and recognising one that was written before.
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{books::Books, checksum::Parts, load};
+use crate::{
+    error::{QueueError, Result},
+    options::{Dedup, OnConflict},
+    record::{Appended, NewRecord, RecordId},
+};
+
+/// A record with all that can be computed outside the writer's thread.
+pub(crate) struct Prepared {
+    record: NewRecord,
+    keys: String,
+    attributes: String,
+    checksum: i64,
+}
+
+/// From which record on a dedup key counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) after: i64,
+    pub(crate) on_conflict: OnConflict,
+}
+
+/// Writes one record, unless it is a duplicate or refused. The caller holds the transaction.
+pub(crate) fn append(
+    conn: &Connection,
+    books: &mut Books,
+    window: Window,
+    now: i64,
+    prepared: &Prepared,
+) -> Result<Appended> {
+    let record = &prepared.record;
+    let tag = content_tag(&record.content_hash);
+    let mut conflict = None;
+    if let Some(key) = &record.dedup_key {
+        if let Some(of) = same_content(conn, window.after, key, tag, &record.content_hash)? {
+            // A stored ACK that no longer fits its checksum is not given out again.
+            let ack = load::load(conn, of).ok().and_then(|loaded| loaded.ack);
+            return Ok(Appended::Duplicate {
+                of: RecordId(of),
+                ack,
+            });
+        }
+        conflict = same_key(conn, window.after, key)?;
+    }
+    if let (Some(of), OnConflict::Reject) = (conflict, window.on_conflict) {
+        return Ok(Appended::Conflict {
+            of: RecordId(of),
+            stored: None,
+        });
+    }
+    let audience = books.audience(conn, &record.destinations)?;
+    let size = i64::try_from(record.payload.len()).unwrap_or(i64::MAX);
+    let id = books.next_record();
+    conn.prepare_cached(
+        "INSERT INTO records (id, stored_at, received_at, audience, size, checksum, listener, route, keys,
+            attributes, content_tag, content_hash, dedup_key, conflict_of)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?
+    .execute(params![
+        id,
+        now,
+        record.received_at_ms,
+        audience,
+        size,
+        prepared.checksum,
+        record.listener,
+        record.route,
+        prepared.keys,
+        prepared.attributes,
+        tag,
+        record.content_hash.as_slice(),
+        record.dedup_key,
+        conflict,
+    ])?;
+    conn.prepare_cached("INSERT INTO payloads (id, payload, ack) VALUES (?1, ?2, ?3)")?
+        .execute(params![id, record.payload.as_ref(), record.ack.as_deref()])?;
+    books.accept(audience, size);
+    Ok(match conflict {
+        Some(of) => Appended::Conflict {
+            of: RecordId(of),
+            stored: Some(RecordId(id)),
+        },
+        None => Appended::Stored(RecordId(id)),
+    })
+}
+
+/// The last record that no dedup window reaches. Times never decrease with the record number, so the edge
+/// of the time window is found by bisection, without an index.
+pub(crate) fn window_edge(conn: &Connection, dedup: &Dedup, last: i64, now: i64) -> Result<i64> {
+    let window = i64::try_from(dedup.window.as_millis()).unwrap_or(i64::MAX);
+    let oldest_time = now.saturating_sub(window);
+    let by_count = last
+        .saturating_sub(i64::try_from(dedup.count).unwrap_or(i64::MAX))
+        .max(0);
+    let mut statement =
+        conn.prepare_cached("SELECT id, stored_at FROM records WHERE id > ?1 ORDER BY id LIMIT 1")?;
+    let (mut low, mut high) = (by_count, last);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found: Option<(i64, i64)> = statement
+            .query_row([middle], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        match found {
+            Some((id, stored_at)) if id <= high && stored_at < oldest_time => low = id,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+fn same_content(
+    conn: &Connection,
+    after: i64,
+    key: &str,
+    tag: i64,
+    hash: &[u8; 32],
+) -> Result<Option<i64>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT id, content_hash FROM records INDEXED BY records_dedup
+         WHERE dedup_key = ?1 AND content_tag = ?2 AND id > ?3 ORDER BY id",
+    )?;
+    let mut rows = statement.query(params![key, tag, after])?;
+    while let Some(row) = rows.next()? {
+        if row.get_ref(1)?.as_blob().is_ok_and(|stored| stored == hash) {
+            return Ok(Some(row.get(0)?));
+        }
+    }
+    Ok(None)
+}
+
+fn same_key(conn: &Connection, after: i64, key: &str) -> Result<Option<i64>> {
+    Ok(conn
+        .prepare_cached("SELECT id FROM records INDEXED BY records_dedup WHERE dedup_key = ?1 AND id > ?2 LIMIT 1")?
+        .query_row(params![key, after], |row| row.get(0))
+        .optional()?)
+}
+
+fn content_tag(hash: &[u8; 32]) -> i64 {
+    hash.first_chunk::<8>()
+        .map_or(0, |chunk| i64::from_le_bytes(*chunk))
+}
+
+// === impl Prepared ===
+
+impl Prepared {
+    /// Checks a record and computes what is stored with it.
+    pub(crate) fn new(record: NewRecord, max_payload: usize) -> Result<Self> {
+        if record.payload.len() > max_payload {
+            return Err(QueueError::Invalid(
+                "payload is longer than this queue takes",
+            ));
+        }
+        if record.destinations.iter().any(String::is_empty) {
+            return Err(QueueError::Invalid("a destination has no name"));
+        }
+        let unwritable = |_| QueueError::Invalid("keys or attributes cannot be written as JSON");
+        let keys = serde_json::to_string(&record.ordering_keys).map_err(unwritable)?;
+        let attributes = serde_json::to_string(&record.attributes).map_err(unwritable)?;
+        let checksum = Parts {
+            payload: &record.payload,
+            listener: &record.listener,
+            route: &record.route,
+            keys: &keys,
+            attributes: &attributes,
+            ack: record.ack.as_ref().map(Bytes::as_ref),
+        }
+        .checksum();
+        Ok(Self {
+            record,
+            keys,
+            attributes,
+            checksum,
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.record.payload.len()
+    }
+}

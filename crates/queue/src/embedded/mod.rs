@@ -1,0 +1,453 @@
+//! The embedded store: SQLite with one writer.
+
+mod admin;
+mod append;
+mod books;
+mod check;
+mod checksum;
+mod clock;
+mod lane;
+mod leases;
+mod load;
+mod lock;
+mod pick;
+mod read;
+mod readers;
+mod request;
+mod retain;
+mod room;
+mod schema;
+mod settle;
+mod signal;
+mod summary;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use self::{
+    append::Prepared,
+    books::Books,
+    clock::Clock,
+    leases::Leases,
+    load::LoadError,
+    lock::Lock,
+    readers::Readers,
+    request::{Ask, Request},
+    room::Room,
+    signal::Signals,
+    writer::Writer,
+};
+use crate::{
+    browse::{Filter, RecordDetail, RecordSummary, Release, Replay, Replayed, Retained, Retention},
+    error::{QueueError, Result},
+    options::Options,
+    queue::Queue,
+    record::{Appended, Lease, LeaseId, NewRecord, Outcome, RecordId},
+    status::{Check, Status},
+};
+
+/// Requests on their way to the writer; more wait at the sender.
+const REQUESTS: usize = 1_024;
+
+/// The queue in a folder of this machine. See the [crate documentation](crate) for what it promises and how.
+///
+/// Its methods need a Tokio runtime; opening and closing block for a moment. Dropping it closes it: what was
+/// asked before is still done.
+pub struct EmbeddedQueue {
+    requests: Option<mpsc::Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+    readers: Arc<Readers>,
+    leases: Arc<Mutex<Leases>>,
+    signals: Arc<Signals>,
+    options: Options,
+    folder: PathBuf,
+    // Last: nobody else may open the queue before all of the above is gone.
+    _lock: Lock,
+}
+
+/// A look at a queue that another process may have open. It never writes and takes no lock.
+pub struct QueueReader {
+    readers: Arc<Readers>,
+}
+
+// === impl EmbeddedQueue ===
+
+impl EmbeddedQueue {
+    /// Opens the queue in `folder`, which is made if need be: `queue.db`, its write-ahead log, `queue.lock`.
+    ///
+    /// # Errors
+    /// `Locked` when another process has it open, `NewerSchema`, `Foreign`, `Corrupt`, or `Io`, also for a
+    /// folder that cannot be written.
+    pub fn open(folder: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let folder = folder.as_ref().to_owned();
+        std::fs::create_dir_all(&folder)?;
+        let lock = Lock::take(&folder.join("queue.lock"))?;
+        let database = folder.join("queue.db");
+        let conn = schema::open_writer(&database, &options)?;
+        // The directory entries of new files are as much a part of durability as their content.
+        std::fs::File::open(&folder)?.sync_all()?;
+        let newest: i64 = conn.query_row(
+            "SELECT max(coalesce((SELECT stored_at FROM records ORDER BY id DESC LIMIT 1), 0),
+                        coalesce((SELECT max(used_at) FROM tokens), 0))",
+            [],
+            |row| row.get(0),
+        )?;
+        let clock = Clock::not_before(newest);
+        conn.execute_batch("BEGIN IMMEDIATE")?;
+        pick::recover(&conn, &Books::read(&conn)?, clock.now_ms())?;
+        conn.execute_batch("COMMIT")?;
+        let leases = Arc::new(Mutex::new(Leases::default()));
+        let signals = Arc::new(Signals::default());
+        let (requests, receiver) = mpsc::channel(REQUESTS);
+        let writer = Writer {
+            books: Books::read(&conn)?,
+            conn,
+            options: options.clone(),
+            leases: Arc::clone(&leases),
+            clock,
+            room: Room::new(folder.clone(), &options),
+            signals: Arc::clone(&signals),
+            stopped: Arc::new(AtomicBool::new(false)),
+            found_wrong: 0,
+            window: 0,
+            window_moved: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("queue-writer".to_owned())
+            .spawn(move || writer.run(receiver))?;
+        Ok(Self {
+            requests: Some(requests),
+            thread: Some(thread),
+            readers: Arc::new(Readers::new(database)),
+            leases,
+            signals,
+            options,
+            folder,
+            _lock: lock,
+        })
+    }
+
+    /// The folder it lives in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    async fn ask<T>(&self, make: impl FnOnce(Ask<T>) -> Request) -> Result<T> {
+        let (ask, answer) = Ask::new();
+        self.send(make(ask)).await?;
+        receive(answer).await
+    }
+
+    async fn send(&self, request: Request) -> Result<()> {
+        let requests = self.requests.as_ref().ok_or(QueueError::Closed)?;
+        requests
+            .send(request)
+            .await
+            .map_err(|_closed| QueueError::Closed)
+    }
+
+    fn leased(&self) -> Vec<(i64, i64)> {
+        self.leases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .deliveries()
+    }
+}
+
+#[async_trait]
+impl Queue for EmbeddedQueue {
+    async fn append(&self, batch: Vec<NewRecord>) -> Result<Vec<Appended>> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let max = self.options.max_payload;
+        let batch = batch
+            .into_iter()
+            .map(|record| Prepared::new(record, max))
+            .collect::<Result<Vec<_>>>()?;
+        self.ask(|ask| Request::Append(batch, ask)).await
+    }
+
+    async fn lease(
+        &self,
+        destination: &str,
+        max: usize,
+        lease_for: Duration,
+    ) -> Result<Vec<Lease>> {
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let name = destination.to_owned();
+        let picks = self
+            .ask(|ask| Request::Lease {
+                destination: name,
+                max,
+                lease_for,
+                ask,
+            })
+            .await?;
+        if picks.picked.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Given back at once if this call is cancelled or fails from here on.
+        let mut unclaimed = Unclaimed {
+            leases: picks.picked.iter().map(|(id, _, _)| *id).collect(),
+            requests: self.requests.as_ref(),
+        };
+        let wanted = picks.picked.clone();
+        let loaded = self
+            .readers
+            .run(move |conn| {
+                Ok(wanted
+                    .into_iter()
+                    .map(|(id, record, attempts)| (id, record, attempts, load::load(conn, record)))
+                    .collect::<Vec<_>>())
+            })
+            .await?;
+        let mut leases = Vec::with_capacity(loaded.len());
+        let mut damaged = Vec::new();
+        for (id, record, attempts, loaded) in loaded {
+            match loaded {
+                Ok(loaded) => leases.push(Lease {
+                    id,
+                    record: RecordId(record),
+                    destination: destination.to_owned(),
+                    payload: loaded.payload,
+                    listener: loaded.listener,
+                    route: loaded.route,
+                    attempts,
+                    received_at_ms: loaded.received_at_ms,
+                    ordering_keys: loaded.ordering_keys,
+                    attributes: loaded.attributes,
+                    replay_of: loaded.replay_of,
+                }),
+                Err(LoadError::Storage(error)) => return Err(error),
+                Err(LoadError::Damaged | LoadError::Missing) => {
+                    damaged.push((id, RecordId(record)))
+                }
+            }
+        }
+        for (id, record) in damaged {
+            tracing::error!(
+                record = record.0,
+                destination,
+                "record is damaged: dead letter"
+            );
+            self.settle(
+                id,
+                Outcome::Dead {
+                    reason: crate::REASON_CORRUPT.to_owned(),
+                    detail: None,
+                },
+            )
+            .await?;
+            if let Some(observer) = &self.options.observer {
+                observer.quarantined(record, destination);
+            }
+        }
+        unclaimed.leases.clear();
+        Ok(leases)
+    }
+
+    async fn settle(&self, lease: LeaseId, outcome: Outcome) -> Result<()> {
+        self.ask(|ask| Request::Settle(lease, outcome, ask)).await
+    }
+
+    async fn wait(&self, destination: &str) {
+        self.signals.wait(destination).await;
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.ask(Request::Status).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<RecordSummary>> {
+        let (filter, leased) = (filter.clone(), self.leased());
+        self.readers.list(filter, leased).await
+    }
+
+    async fn show(&self, record: RecordId) -> Result<RecordDetail> {
+        let leased = self.leased();
+        self.readers
+            .run(move |conn| read::show(conn, record, &leased))
+            .await
+    }
+
+    async fn payload(&self, record: RecordId) -> Result<Bytes> {
+        self.readers
+            .run(move |conn| Ok(load::load(conn, record.0)?.payload))
+            .await
+    }
+
+    async fn replay(&self, replay: Replay) -> Result<Replayed> {
+        self.ask(|ask| Request::Replay(replay, ask)).await
+    }
+
+    async fn release(&self, filter: Filter, release: Release) -> Result<usize> {
+        self.ask(|ask| Request::Release(filter, release, ask)).await
+    }
+
+    async fn pause(&self, destination: &str, reason: &str) -> Result<()> {
+        let (destination, reason) = (destination.to_owned(), Some(reason.to_owned()));
+        self.ask(|ask| Request::Pause {
+            destination,
+            reason,
+            ask,
+        })
+        .await
+    }
+
+    async fn resume(&self, destination: &str) -> Result<()> {
+        let destination = destination.to_owned();
+        self.ask(|ask| Request::Pause {
+            destination,
+            reason: None,
+            ask,
+        })
+        .await
+    }
+
+    async fn retain(&self, policy: Retention) -> Result<Retained> {
+        let mut total = Retained::default();
+        let mut after = 0;
+        loop {
+            let step = self
+                .ask(|ask| Request::Retain { policy, after, ask })
+                .await?;
+            total.by_age += step.removed.by_age;
+            total.by_size += step.removed.by_size;
+            total.bytes += step.removed.bytes;
+            match step.next {
+                Some(next) => after = next,
+                None => return Ok(total),
+            }
+        }
+    }
+
+    async fn check(&self, payloads: bool) -> Result<Check> {
+        let check = self.readers.check(payloads).await?;
+        self.send(Request::Checked(check.corrupt + check.faults.len() as u64))
+            .await?;
+        Ok(check)
+    }
+}
+
+impl Drop for EmbeddedQueue {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("queue writer ended by a panic");
+        }
+    }
+}
+
+impl std::fmt::Debug for EmbeddedQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddedQueue")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl QueueReader ===
+
+impl QueueReader {
+    /// Opens the queue in `folder` for looking only; it must exist. Leases are known to its owner alone, so
+    /// what is leased shows as queued or retrying here.
+    ///
+    /// # Errors
+    /// `NewerSchema`, `Foreign`, `Corrupt` or `Io`.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
+        let readers = Readers::new(folder.as_ref().join("queue.db"));
+        readers.verify()?;
+        Ok(Self {
+            readers: Arc::new(readers),
+        })
+    }
+
+    /// As [`Queue::list`].
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<RecordSummary>> {
+        self.readers.list(filter.clone(), Vec::new()).await
+    }
+
+    /// As [`Queue::show`].
+    ///
+    /// # Errors
+    /// `NotFound`, or when the storage fails.
+    pub async fn show(&self, record: RecordId) -> Result<RecordDetail> {
+        self.readers
+            .run(move |conn| read::show(conn, record, &[]))
+            .await
+    }
+
+    /// As [`Queue::payload`].
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt` when it does not fit its checksum, or when the storage fails.
+    pub async fn payload(&self, record: RecordId) -> Result<Bytes> {
+        self.readers
+            .run(move |conn| Ok(load::load(conn, record.0)?.payload))
+            .await
+    }
+
+    /// As [`Queue::status`].
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn status(&self) -> Result<Status> {
+        self.readers
+            .run(|conn| {
+                let mut books = Books::read(conn)?;
+                summary::status(conn, &mut books, &Leases::default(), clock::wall_ms())
+            })
+            .await
+    }
+
+    /// As [`Queue::check`], without telling the owner.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub async fn check(&self, payloads: bool) -> Result<Check> {
+        self.readers.check(payloads).await
+    }
+}
+
+impl std::fmt::Debug for QueueReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueueReader").finish_non_exhaustive()
+    }
+}
+
+/// Leases that were given but have not reached the caller.
+struct Unclaimed<'a> {
+    leases: Vec<LeaseId>,
+    requests: Option<&'a mpsc::Sender<Request>>,
+}
+
+impl Drop for Unclaimed<'_> {
+    fn drop(&mut self) {
+        if let (false, Some(requests)) = (self.leases.is_empty(), self.requests) {
+            // If the channel is full they run out later by themselves.
+            drop(requests.try_send(Request::Expire(std::mem::take(&mut self.leases))));
+        }
+    }
+}
+
+async fn receive<T>(answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+    answer.await.unwrap_or(Err(QueueError::Closed))
+}

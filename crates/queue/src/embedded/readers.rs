@@ -1,0 +1,96 @@
+//! Connections that only read, on Tokio's threads for blocking work.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::Connection;
+
+use super::{check, read, schema};
+use crate::{
+    browse::{Filter, RecordSummary},
+    error::{QueueError, Result},
+    status::Check,
+};
+
+/// Idle connections kept.
+const IDLE: usize = 4;
+
+/// A pool of reading connections.
+pub(crate) struct Readers {
+    database: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+// === impl Readers ===
+
+impl Readers {
+    pub(crate) fn new(database: PathBuf) -> Self {
+        Self {
+            database,
+            idle: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Refuses a file that this build cannot read.
+    pub(crate) fn verify(&self) -> Result<()> {
+        let conn = schema::open_reader(&self.database)?;
+        schema::verify(&conn, &self.database)?;
+        self.give(conn);
+        Ok(())
+    }
+
+    /// Runs `work` with a connection where blocking is allowed.
+    pub(crate) async fn run<T, F>(self: &Arc<Self>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let readers = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || {
+            let conn = readers.take()?;
+            let result = work(&conn);
+            if result.is_ok() {
+                readers.give(conn);
+            }
+            result
+        });
+        task.await.unwrap_or(Err(QueueError::Closed))
+    }
+
+    pub(crate) async fn list(
+        self: &Arc<Self>,
+        filter: Filter,
+        leased: Vec<(i64, i64)>,
+    ) -> Result<Vec<RecordSummary>> {
+        self.run(move |conn| {
+            let lines = read::list(conn, &filter, &leased)?;
+            Ok(lines.into_iter().map(|line| line.summary).collect())
+        })
+        .await
+    }
+
+    pub(crate) async fn check(self: &Arc<Self>, payloads: bool) -> Result<Check> {
+        self.run(move |conn| check::check(conn, payloads)).await
+    }
+
+    fn take(&self) -> Result<Connection> {
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        match idle {
+            Some(conn) => Ok(conn),
+            None => schema::open_reader(&self.database),
+        }
+    }
+
+    fn give(&self, conn: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE {
+            idle.push(conn);
+        }
+    }
+}
