@@ -118,7 +118,9 @@ impl Definitions {
     /// The segment of that name.
     #[must_use]
     pub fn segment(&self, name: &str) -> Option<&SegmentDefinition> {
-        let at = self.segments.binary_search_by(|segment| segment.name.cmp(name));
+        let at = self
+            .segments
+            .binary_search_by(|segment| segment.name.cmp(name));
         self.segments.get(at.ok()?)
     }
 
@@ -136,7 +138,9 @@ impl Definitions {
     /// (`ST`, `DTM`) has none and is not listed.
     #[must_use]
     pub fn data_type(&self, name: &str) -> Option<&DataTypeDefinition> {
-        let at = self.data_types.binary_search_by(|data_type| data_type.name.cmp(name));
+        let at = self
+            .data_types
+            .binary_search_by(|data_type| data_type.name.cmp(name));
         self.data_types.get(at.ok()?)
     }
 
@@ -154,7 +158,9 @@ impl Definitions {
     /// names of the v2-to-FHIR guide; older versions have their own.
     #[must_use]
     pub fn structure(&self, id: &str) -> Option<&StructureDefinition> {
-        let at = self.structures.binary_search_by(|structure| structure.id().cmp(id));
+        let at = self
+            .structures
+            .binary_search_by(|structure| structure.id().cmp(id));
         self.structures.get(at.ok()?)
     }
 
@@ -186,7 +192,9 @@ impl SegmentDefinition {
     /// The field of that number, counted from 1.
     #[must_use]
     pub fn field(&self, number: u16) -> Option<&FieldDefinition> {
-        let at = self.fields.binary_search_by_key(&number, |field| field.number);
+        let at = self
+            .fields
+            .binary_search_by_key(&number, |field| field.number);
         self.fields.get(at.ok()?)
     }
 }
@@ -197,7 +205,9 @@ impl DataTypeDefinition {
     /// The component of that number, counted from 1.
     #[must_use]
     pub fn component(&self, number: u16) -> Option<&ComponentDefinition> {
-        let at = self.components.binary_search_by_key(&number, |component| component.number);
+        let at = self
+            .components
+            .binary_search_by_key(&number, |component| component.number);
         self.components.get(at.ok()?)
     }
 }
@@ -207,7 +217,11 @@ mod tests {
     use super::*;
 
     fn field(version: Version, segment: &str, number: u16) -> FieldDefinition {
-        *for_version(version).segment(segment).unwrap().field(number).unwrap()
+        *for_version(version)
+            .segment(segment)
+            .unwrap()
+            .field(number)
+            .unwrap()
     }
 
     #[test]
@@ -220,7 +234,10 @@ mod tests {
             for name in ["MSH", "PID", "OBR", "OBX", "ORC", "PV1"] {
                 assert!(definitions.segment(name).is_some(), "{name} in {version:?}");
             }
-            assert!(definitions.structure("ACK").is_some() && definitions.structure("ADT_A01").is_some());
+            assert!(
+                definitions.structure("ACK").is_some()
+                    && definitions.structure("ADT_A01").is_some()
+            );
         }
     }
 
@@ -231,7 +248,12 @@ mod tests {
             for segment in for_version(version).segments() {
                 let there = newest.segment(segment.name).unwrap();
                 for field in &segment.fields {
-                    assert!(there.field(field.number).is_some(), "{}-{}", segment.name, field.number);
+                    assert!(
+                        there.field(field.number).is_some(),
+                        "{}-{}",
+                        segment.name,
+                        field.number
+                    );
                 }
             }
         }
@@ -239,35 +261,53 @@ mod tests {
 
     #[test]
     fn a_field_changes_with_its_version() {
-        assert_eq!(field(Version::V2_3, "PID", 3).name, "Patient ID Internal ID");
+        assert_eq!(
+            field(Version::V2_3, "PID", 3).name,
+            "Patient ID Internal ID"
+        );
         let list = field(Version::V2_5_1, "PID", 3);
-        assert_eq!(list, FieldDefinition {
-            number: 3,
-            name: "Patient Identifier List",
-            data_type: "CX",
-            min: 1,
-            max: None,
-            length: Some(250),
-            table: None,
-            withdrawn: false,
-        });
+        assert_eq!(
+            list,
+            FieldDefinition {
+                number: 3,
+                name: "Patient Identifier List",
+                data_type: "CX",
+                min: 1,
+                max: None,
+                length: Some(250),
+                table: None,
+                withdrawn: false,
+            }
+        );
         assert_eq!(field(Version::V2_5_1, "PID", 8).data_type, "IS");
         assert_eq!(field(Version::V2_9, "PID", 8).data_type, "CWE");
         assert_eq!(field(Version::V2_9, "PID", 8).table, Some("0001"));
         assert_eq!(field(Version::V2_5_1, "PID", 7).name, "Date/Time of Birth");
-        assert_eq!(field(Version::V2_3_1, "PID", 6).name, "Mother's Maiden Name");
+        assert_eq!(
+            field(Version::V2_3_1, "PID", 6).name,
+            "Mother's Maiden Name"
+        );
     }
 
     #[test]
     fn a_withdrawn_field_keeps_its_last_type() {
         let alternate = field(Version::V2_8, "PID", 4);
         assert!(alternate.withdrawn);
-        assert_eq!((alternate.data_type, alternate.name), ("CX", "Alternate Patient ID - PID"));
+        assert_eq!(
+            (alternate.data_type, alternate.name),
+            ("CX", "Alternate Patient ID - PID")
+        );
         let security_number = field(Version::V2_9, "PID", 19);
         assert!(security_number.withdrawn);
         assert_eq!(security_number.data_type, "ST");
         // PID-28 is not even listed in 2.8.2
-        assert!(for_version(Version::V2_8_2).segment("PID").unwrap().field(28).is_none());
+        assert!(
+            for_version(Version::V2_8_2)
+                .segment("PID")
+                .unwrap()
+                .field(28)
+                .is_none()
+        );
         assert_eq!(field(Version::V2_9, "PID", 28).name, "Nationality");
     }
 
@@ -278,7 +318,13 @@ mod tests {
         assert_eq!(cx.component(4).unwrap().name, "Assigning Authority");
         assert_eq!(cx.component(5).unwrap().table, Some("0203"));
         assert!(cx.component(11).is_none());
-        assert!(for_version(Version::V2_9).data_type("CX").unwrap().component(12).is_some());
+        assert!(
+            for_version(Version::V2_9)
+                .data_type("CX")
+                .unwrap()
+                .component(12)
+                .is_some()
+        );
         assert!(for_version(Version::V2_9).data_type("ST").is_none());
     }
 
@@ -295,8 +341,18 @@ mod tests {
         for segment in newest.segments() {
             assert_eq!(segment.name.len(), 3);
             for field in &segment.fields {
-                assert!(!field.name.is_empty() && !field.name.contains('_'), "{}-{}", segment.name, field.number);
-                assert!(field.max.is_none_or(|max| max >= field.min.max(1)), "{}-{}", segment.name, field.number);
+                assert!(
+                    !field.name.is_empty() && !field.name.contains('_'),
+                    "{}-{}",
+                    segment.name,
+                    field.number
+                );
+                assert!(
+                    field.max.is_none_or(|max| max >= field.min.max(1)),
+                    "{}-{}",
+                    segment.name,
+                    field.number
+                );
             }
         }
     }
@@ -319,7 +375,11 @@ mod tests {
             ("RDE", "O01", "RDE_O11"),
             ("ORU", "R01", "ORU_R01"),
         ] {
-            assert_eq!(structure_of_event(code, event), Some(structure), "{code} {event}");
+            assert_eq!(
+                structure_of_event(code, event),
+                Some(structure),
+                "{code} {event}"
+            );
         }
         assert_eq!(structure_of_event("ADT", "Z99"), None);
         assert_eq!(structure_of_code("ADT"), Some("ADT_A01"));

@@ -16,7 +16,10 @@
 
 use std::sync::OnceLock;
 
-use super::{ComponentDefinition, DataTypeDefinition, Definitions, FieldDefinition, SegmentDefinition, StructureDefinition};
+use super::{
+    ComponentDefinition, DataTypeDefinition, Definitions, FieldDefinition, SegmentDefinition,
+    StructureDefinition,
+};
 use crate::version::Version;
 
 /// Compressed by `scripts/hl7v2-definitions.py`.
@@ -43,10 +46,16 @@ struct Block {
 
 /// The definitions of a version, made on first use.
 pub(super) fn for_version(version: Version) -> &'static Definitions {
-    static MADE: [OnceLock<Definitions>; Version::ALL.len()] = [const { OnceLock::new() }; Version::ALL.len()];
+    static MADE: [OnceLock<Definitions>; Version::ALL.len()] =
+        [const { OnceLock::new() }; Version::ALL.len()];
     static NONE: OnceLock<Definitions> = OnceLock::new();
-    let at = Version::ALL.iter().position(|known| *known == version).unwrap_or(0);
-    MADE.get(at).unwrap_or(&NONE).get_or_init(|| make(version, 1 << at))
+    let at = Version::ALL
+        .iter()
+        .position(|known| *known == version)
+        .unwrap_or(0);
+    MADE.get(at)
+        .unwrap_or(&NONE)
+        .get_or_init(|| make(version, 1 << at))
 }
 
 /// The structure of a message code and event; `-` stands for any other event.
@@ -60,19 +69,36 @@ fn make(version: Version, bit: u16) -> Definitions {
     let data = data();
     Definitions {
         version,
-        segments: data.segments.iter().filter_map(|block| segment(block, bit)).collect(),
-        data_types: data.data_types.iter().filter_map(|block| data_type(block, bit)).collect(),
+        segments: data
+            .segments
+            .iter()
+            .filter_map(|block| segment(block, bit))
+            .collect(),
+        data_types: data
+            .data_types
+            .iter()
+            .filter_map(|block| data_type(block, bit))
+            .collect(),
         structures: data
             .structures
             .iter()
-            .filter_map(|block| Some(StructureDefinition::new(block.name, block.rows_of(bit).next()?)))
+            .filter_map(|block| {
+                Some(StructureDefinition::new(
+                    block.name,
+                    block.rows_of(bit).next()?,
+                ))
+            })
             .collect(),
     }
 }
 
 fn segment(block: &Block, bit: u16) -> Option<SegmentDefinition> {
     let fields: Vec<_> = block.rows_of(bit).filter_map(field).collect();
-    (!fields.is_empty()).then_some(SegmentDefinition { name: block.name, title: block.title, fields })
+    (!fields.is_empty()).then_some(SegmentDefinition {
+        name: block.name,
+        title: block.title,
+        fields,
+    })
 }
 
 fn field(row: &'static str) -> Option<FieldDefinition> {
@@ -93,14 +119,24 @@ fn field(row: &'static str) -> Option<FieldDefinition> {
 
 fn data_type(block: &Block, bit: u16) -> Option<DataTypeDefinition> {
     let components: Vec<_> = block.rows_of(bit).filter_map(component).collect();
-    (!components.is_empty()).then_some(DataTypeDefinition { name: block.name, title: block.title, components })
+    (!components.is_empty()).then_some(DataTypeDefinition {
+        name: block.name,
+        title: block.title,
+        components,
+    })
 }
 
 fn component(row: &'static str) -> Option<ComponentDefinition> {
     let mut cells = row.splitn(4, ' ');
     let number = cells.next()?.parse().ok()?;
     let (data_type, withdrawn) = written_type(cells.next()?);
-    Some(ComponentDefinition { number, data_type, withdrawn, table: something(cells.next()?), name: cells.next()? })
+    Some(ComponentDefinition {
+        number,
+        data_type,
+        withdrawn,
+        table: something(cells.next()?),
+        name: cells.next()?,
+    })
 }
 
 fn written_type(cell: &'static str) -> (&'static str, bool) {
@@ -123,7 +159,8 @@ fn data() -> &'static Data {
 /// Cannot fail for data that a build was tested with: a broken file gives no
 /// definitions at all, which the first test of this crate sees.
 fn unpack() -> String {
-    let bytes = miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(PACKED, MAX_UNPACKED).unwrap_or_default();
+    let bytes = miniz_oxide::inflate::decompress_to_vec_zlib_with_limit(PACKED, MAX_UNPACKED)
+        .unwrap_or_default();
     String::from_utf8(bytes).unwrap_or_default()
 }
 
@@ -152,7 +189,11 @@ fn read(text: &'static str) -> Data {
             }
             _ => continue,
         };
-        open.push(Block { name, title, rows: Vec::new() });
+        open.push(Block {
+            name,
+            title,
+            rows: Vec::new(),
+        });
     }
     data
 }
@@ -161,7 +202,10 @@ fn read(text: &'static str) -> Data {
 
 impl Block {
     fn rows_of(&self, bit: u16) -> impl Iterator<Item = &'static str> {
-        self.rows.iter().filter(move |(mask, _)| mask & bit != 0).map(|(_, row)| *row)
+        self.rows
+            .iter()
+            .filter(move |(mask, _)| mask & bit != 0)
+            .map(|(_, row)| *row)
     }
 }
 
@@ -177,24 +221,53 @@ mod tests {
         assert_eq!(versions, Version::ALL.map(Version::as_str));
 
         let data = data();
-        let rows = |blocks: &[Block]| blocks.iter().map(|block| block.rows.len() + 1).sum::<usize>();
-        let read = rows(&data.segments) + rows(&data.data_types) + rows(&data.structures) + data.events.len() + 1;
+        let rows = |blocks: &[Block]| {
+            blocks
+                .iter()
+                .map(|block| block.rows.len() + 1)
+                .sum::<usize>()
+        };
+        let read = rows(&data.segments)
+            + rows(&data.data_types)
+            + rows(&data.structures)
+            + data.events.len()
+            + 1;
         assert_eq!(read, text.lines().count());
         for block in &data.segments {
-            assert!(block.rows.iter().all(|(_, row)| field(row).is_some()), "{}", block.name);
+            assert!(
+                block.rows.iter().all(|(_, row)| field(row).is_some()),
+                "{}",
+                block.name
+            );
         }
         for block in &data.data_types {
-            assert!(block.rows.iter().all(|(_, row)| component(row).is_some()), "{}", block.name);
+            assert!(
+                block.rows.iter().all(|(_, row)| component(row).is_some()),
+                "{}",
+                block.name
+            );
         }
     }
 
     #[test]
     fn no_version_has_two_rows_of_one_number() {
         let data = data();
-        for (block, at) in data.segments.iter().chain(&data.data_types).flat_map(|b| (0..14).map(move |at| (b, at))) {
-            let numbers: Vec<u16> =
-                block.rows_of(1 << at).map(|row| row.split(' ').next().unwrap().parse().unwrap()).collect();
-            assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{} in {:?}", block.name, Version::ALL[at]);
+        for (block, at) in data
+            .segments
+            .iter()
+            .chain(&data.data_types)
+            .flat_map(|b| (0..14).map(move |at| (b, at)))
+        {
+            let numbers: Vec<u16> = block
+                .rows_of(1 << at)
+                .map(|row| row.split(' ').next().unwrap().parse().unwrap())
+                .collect();
+            assert!(
+                numbers.windows(2).all(|pair| pair[0] < pair[1]),
+                "{} in {:?}",
+                block.name,
+                Version::ALL[at]
+            );
         }
     }
 
@@ -202,7 +275,10 @@ mod tests {
     fn events_lead_to_structures_that_exist() {
         assert!(data().events.is_sorted());
         for (code, event, structure) in &data().events {
-            assert!(for_version(Version::NEWEST).structure(structure).is_some(), "{code} {event}");
+            assert!(
+                for_version(Version::NEWEST).structure(structure).is_some(),
+                "{code} {event}"
+            );
         }
     }
 }

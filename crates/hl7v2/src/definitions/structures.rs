@@ -38,7 +38,15 @@ struct Node {
 impl StructureDefinition {
     /// Reads the items of a structure. Never fails: what is not closed is closed at the end.
     pub(crate) fn new(id: &'static str, text: &'static str) -> Self {
-        let root = Node { name: id, required: true, repeats: false, parent: 0, first_child: 0, children: 0, group: true };
+        let root = Node {
+            name: id,
+            required: true,
+            repeats: false,
+            parent: 0,
+            first_child: 0,
+            children: 0,
+            group: true,
+        };
         let mut nodes = vec![root];
         // one group after the other, outermost first, so that children lie side by side
         let mut waiting = VecDeque::from([(0, text)]);
@@ -81,7 +89,10 @@ impl StructureDefinition {
     /// The message itself: a group with the name of the structure.
     #[must_use]
     pub fn root(&self) -> StructureItem<'_> {
-        StructureItem { structure: self, index: 0 }
+        StructureItem {
+            structure: self,
+            index: 0,
+        }
     }
 
     /// How many segments and groups it has, the root included.
@@ -98,19 +109,28 @@ impl StructureDefinition {
 
     /// All items, groups before what is in them; the root first.
     pub fn items(&self) -> impl ExactSizeIterator<Item = StructureItem<'_>> {
-        (0..self.nodes.len()).map(|index| StructureItem { structure: self, index })
+        (0..self.nodes.len()).map(|index| StructureItem {
+            structure: self,
+            index,
+        })
     }
 
     /// The item at a path of names below the root, `PATIENT_RESULT.PATIENT.PID`.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<StructureItem<'_>> {
-        path.split('.').try_fold(self.root(), |group, name| group.child(name))
+        path.split('.')
+            .try_fold(self.root(), |group, name| group.child(name))
     }
 }
 
 impl fmt::Debug for StructureDefinition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StructureDefinition({}, {} items)", self.id, self.nodes.len())
+        write!(
+            f,
+            "StructureDefinition({}, {} items)",
+            self.id,
+            self.nodes.len()
+        )
     }
 }
 
@@ -145,13 +165,18 @@ impl<'s> StructureItem<'s> {
     #[must_use]
     pub fn parent(&self) -> Option<StructureItem<'s>> {
         let node = self.node()?;
-        (self.index > 0).then_some(StructureItem { structure: self.structure, index: node.parent.into() })
+        (self.index > 0).then_some(StructureItem {
+            structure: self.structure,
+            index: node.parent.into(),
+        })
     }
 
     /// What is in the group, in order; nothing for a segment.
     pub fn children(&self) -> impl ExactSizeIterator<Item = StructureItem<'s>> + use<'s> {
         let structure = self.structure;
-        let (first, count) = self.node().map_or((0, 0), |node| (usize::from(node.first_child), usize::from(node.children)));
+        let (first, count) = self.node().map_or((0, 0), |node| {
+            (usize::from(node.first_child), usize::from(node.children))
+        });
         (first..first + count).map(move |index| StructureItem { structure, index })
     }
 
@@ -216,7 +241,11 @@ mod tests {
     #[test]
     fn groups_nest() {
         let structure = StructureDefinition::new("X", "MSH SFT* A?(PID B+(OBX NTE*) ***) DSC?");
-        let names: Vec<_> = structure.root().children().map(|item| item.name()).collect();
+        let names: Vec<_> = structure
+            .root()
+            .children()
+            .map(|item| item.name())
+            .collect();
         assert_eq!(names, ["MSH", "SFT", "A", "DSC"]);
         let a = structure.find("A").unwrap();
         assert!(a.is_group() && !a.is_required() && !a.repeats());
@@ -255,10 +284,20 @@ mod tests {
     fn every_structure_starts_with_the_header() {
         for version in Version::ALL {
             for structure in for_version(version).structures() {
-                assert_eq!(structure.root().children().next().unwrap().name(), "MSH", "{structure:?} {version:?}");
+                assert_eq!(
+                    structure.root().children().next().unwrap().name(),
+                    "MSH",
+                    "{structure:?} {version:?}"
+                );
                 for item in structure.items() {
-                    assert!(!item.is_group() || item.children().len() > 0, "{item:?} of {structure:?}");
-                    assert!(item.is_group() || item.name().len() == 3, "{item:?} of {structure:?}");
+                    assert!(
+                        !item.is_group() || item.children().len() > 0,
+                        "{item:?} of {structure:?}"
+                    );
+                    assert!(
+                        item.is_group() || item.name().len() == 3,
+                        "{item:?} of {structure:?}"
+                    );
                 }
             }
         }
