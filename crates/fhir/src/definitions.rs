@@ -23,6 +23,16 @@ pub fn r4() -> &'static Definitions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TypeId(u16);
 
+impl TypeId {
+    /// No type's number.
+    pub(crate) const NONE: TypeId = TypeId(u16::MAX);
+
+    /// Position among [`Definitions::types`].
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// Sorts of types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypeKind {

@@ -3,7 +3,9 @@
 pub mod bundle;
 pub mod definitions;
 mod names;
+pub mod outcome;
 pub mod primitive;
 pub mod tree;
+pub mod validate;
 
 pub use names::NameId;

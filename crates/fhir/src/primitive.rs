@@ -3,9 +3,11 @@
 //! The checks accept what the published regular expressions accept, and refuse beyond them what cannot be meant:
 //! 31 February, an integer that does not fit 32 bits, base64 with the padding in the middle.
 
-mod moment;
+use std::cmp::Ordering;
 
 use crate::tree::is_json_number;
+
+mod moment;
 
 /// The primitive types of R4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -184,6 +186,12 @@ pub fn check(primitive: Primitive, text: &str) -> Result<(), PrimitiveError> {
         Primitive::Base64Binary => form(is_base64(text)),
         Primitive::Xhtml => form(is_div(text)),
     }
+}
+
+/// Which of two dates, dateTimes or instants is earlier. `None` when that is not sure (`2024` and `2024-02`, or a day and
+/// a moment with a zone) or one of them is no date.
+pub fn compare(a: &str, b: &str) -> Option<Ordering> {
+    moment::compare(a, b)
 }
 
 fn form(right: bool) -> Result<(), PrimitiveError> {

@@ -13,6 +13,7 @@ pub(crate) mod write;
 use crate::names::{self, LocalNames, NameId, Names};
 
 pub use number::is_json_number;
+pub(crate) use read::shown;
 pub use read::{Limits, ReadError, ReadProblem, read, read_into};
 pub use write::WriteOptions;
 

@@ -1,5 +1,7 @@
 //! date, dateTime, instant and time. Offsets reach 14:00, seconds 60 (a leap second), years from 0001.
 
+use std::cmp::Ordering;
+
 use super::PrimitiveError;
 
 /// `YYYY`, `YYYY-MM` or `YYYY-MM-DD`.
@@ -42,6 +44,75 @@ pub(super) fn instant(text: &str) -> Result<(), PrimitiveError> {
 /// `hh:mm:ss`, with or without fraction.
 pub(super) fn time(text: &str) -> Result<(), PrimitiveError> {
     end(clock(text.as_bytes())?)
+}
+
+/// See [`super::compare`].
+pub(super) fn compare(a: &str, b: &str) -> Option<Ordering> {
+    date_time(a).and_then(|()| date_time(b)).ok()?;
+    match (a.split_once('T'), b.split_once('T')) {
+        (Some((a_day, a_time)), Some((b_day, b_time))) => {
+            let (a_second, a_fraction) = seconds(a_day, a_time)?;
+            let (b_second, b_fraction) = seconds(b_day, b_time)?;
+            Some(
+                a_second
+                    .cmp(&b_second)
+                    .then_with(|| a_fraction.cmp(b_fraction)),
+            )
+        }
+        // The parts that both have are of fixed width.
+        (None, None) => match a
+            .get(..b.len())
+            .unwrap_or(a)
+            .cmp(b.get(..a.len()).unwrap_or(b))
+        {
+            Ordering::Equal if a.len() != b.len() => None,
+            order => Some(order),
+        },
+        _ => None,
+    }
+}
+
+/// Seconds of UTC from some beginning, and the digits of the fraction without trailing zeros, which compare as text.
+fn seconds<'t>(day: &str, time: &'t str) -> Option<(i64, &'t str)> {
+    let zone = time.find(['Z', '+', '-'])?;
+    let (time, zone) = time.split_at_checked(zone)?;
+    let (clock, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let number = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
+    let (year, month, day) = (
+        number(day.get(..4))?,
+        number(day.get(5..7))?,
+        number(day.get(8..10))?,
+    );
+    let (hour, minute, second) = (
+        number(clock.get(..2))?,
+        number(clock.get(3..5))?,
+        number(clock.get(6..8))?,
+    );
+    let offset = match zone.strip_prefix(['+', '-']) {
+        Some(digits) => {
+            let minutes = number(digits.get(..2))? * 60 + number(digits.get(3..5))?;
+            if zone.starts_with('-') {
+                -minutes
+            } else {
+                minutes
+            }
+        }
+        None => 0,
+    };
+    // Years that begin in March put the leap day last.
+    let (year, month) = if month < 3 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
+    let days = 365 * year + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (153 * month + 2) / 5
+        + day;
+    Some((
+        ((days * 24 + hour) * 60 + minute - offset) * 60 + second,
+        fraction.trim_end_matches('0'),
+    ))
 }
 
 fn partial_date(bytes: &[u8]) -> Result<&[u8], PrimitiveError> {

@@ -228,3 +228,45 @@ fn binary_and_narrative() {
         &[("x", Form), ("<divx>x</div>", Form), ("<div>x", Form)],
     );
 }
+
+#[test]
+fn moments_compare_when_they_can() {
+    use std::cmp::Ordering::{Equal, Greater, Less};
+    for (a, b, order) in [
+        ("2024-01-02", "2024-01-01", Some(Greater)),
+        ("2023", "2024-01", Some(Less)),
+        ("2024", "2024-01", None),
+        ("2024", "2024", Some(Equal)),
+        (
+            "2024-03-01T00:30:00+01:00",
+            "2024-02-29T23:30:00Z",
+            Some(Equal),
+        ),
+        (
+            "2024-03-01T00:30:00+01:00",
+            "2024-02-29T23:30:00.01Z",
+            Some(Less),
+        ),
+        (
+            "2024-03-01T00:00:00.10Z",
+            "2024-03-01T00:00:00.1Z",
+            Some(Equal),
+        ),
+        (
+            "2023-03-01T00:00:00-14:00",
+            "2023-02-28T23:59:59-14:00",
+            Some(Greater),
+        ),
+        ("2024-01-01T00:00:00Z", "2023-12-31T23:59:60Z", Some(Equal)),
+        ("2024-01-02", "2024-01-01T00:00:00Z", None),
+        ("x", "2024", None),
+        ("", "", None),
+    ] {
+        assert_eq!(compare(a, b), order, "{a} {b}");
+        assert_eq!(
+            compare(b, a),
+            order.map(std::cmp::Ordering::reverse),
+            "{b} {a}"
+        );
+    }
+}
