@@ -157,10 +157,10 @@ impl Charset {
 
 pub(crate) fn decode<'a>(encoding: &'static Encoding, bytes: &'a [u8]) -> (Cow<'a, str>, bool) {
     // Most fields are a few ASCII bytes, for which the general decoder is slow.
-    if encoding == UTF_8 || (encoding != ISO_2022_JP && bytes.is_ascii()) {
-        if let Ok(text) = std::str::from_utf8(bytes) {
-            return (Cow::Borrowed(text), false);
-        }
+    if (encoding == UTF_8 || (encoding != ISO_2022_JP && bytes.is_ascii()))
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return (Cow::Borrowed(text), false);
     }
     encoding.decode_without_bom_handling(bytes)
 }
@@ -209,4 +209,106 @@ impl MultiByte {
 /// Bytes until the next escape control or line end.
 fn two_byte_run(bytes: &[u8]) -> usize {
     memchr::memchr3(0x1B, b'\r', b'\n', bytes).unwrap_or(bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decided(msh18: &str, bytes: &[u8]) -> (&'static str, CharsetSource, Option<IssueCode>) {
+        let codes = msh18.split('~').map(str::as_bytes);
+        let (charset, issue) = decide(codes, bytes, DEFAULT_FALLBACK);
+        (charset.encoding.name(), charset.source, issue)
+    }
+
+    #[test]
+    fn table_0211_is_known() {
+        for (code, name) in [
+            ("8859/1", "windows-1252"),
+            ("8859/2", "ISO-8859-2"),
+            ("8859/3", "ISO-8859-3"),
+            ("8859/4", "ISO-8859-4"),
+            ("8859/5", "ISO-8859-5"),
+            ("8859/6", "ISO-8859-6"),
+            ("8859/7", "ISO-8859-7"),
+            ("8859/8", "ISO-8859-8"),
+            ("8859/9", "windows-1254"),
+            ("8859/15", "ISO-8859-15"),
+            ("ISO IR14", "Shift_JIS"),
+            ("ISO IR87", "ISO-2022-JP"),
+            ("ISO IR159", "ISO-2022-JP"),
+            ("GB 18030-2000", "gb18030"),
+            ("KS X 1001", "EUC-KR"),
+            ("BIG-5", "Big5"),
+            ("UNICODE", "UTF-8"),
+            ("UNICODE UTF-8", "UTF-8"),
+            ("unicode utf-8 ", "UTF-8"),
+            ("utf-8", "UTF-8"),
+            ("ISO-8859-1", "windows-1252"),
+        ] {
+            match declared(code.as_bytes()) {
+                Declared::Encoding(encoding) => assert_eq!(encoding.name(), name, "{code}"),
+                other => panic!("{code}: {other:?}"),
+            }
+        }
+        assert_eq!(declared(b"ASCII"), Declared::Ascii);
+        assert_eq!(declared(b"ISO IR6"), Declared::Ascii);
+        assert_eq!(declared(b" "), Declared::Missing);
+        for code in [
+            "UNICODE UTF-16",
+            "UNICODE UTF-32",
+            "UTF-16",
+            "CNS 11643-1992",
+            "8859/99",
+        ] {
+            assert_eq!(declared(code.as_bytes()), Declared::Unknown, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_missing_code_is_utf_8_when_valid_and_else_the_fallback() {
+        let valid = ("UTF-8", CharsetSource::Valid, None);
+        assert_eq!(decided("", b"plain"), valid);
+        assert_eq!(decided("", "é".as_bytes()), valid);
+        let fallback = Some(IssueCode::CharsetFallback);
+        let expected = ("windows-1252", CharsetSource::Fallback, fallback);
+        assert_eq!(decided("", b"\xE9"), expected);
+    }
+
+    #[test]
+    fn bytes_that_contradict_the_code_are_reported() {
+        let mismatch = Some(IssueCode::CharsetMismatch);
+        let ascii = decided("ASCII", "é".as_bytes());
+        assert_eq!(ascii, ("UTF-8", CharsetSource::Valid, mismatch));
+        let latin = decided("ASCII", b"\xE9");
+        assert_eq!(latin, ("windows-1252", CharsetSource::Fallback, mismatch));
+        let utf8 = decided("UNICODE UTF-8", b"\xE9");
+        assert_eq!(utf8, ("UTF-8", CharsetSource::Declared, mismatch));
+        let unknown = decided("KLINGON", b"x");
+        let expected = Some(IssueCode::CharsetUnknown);
+        assert_eq!(unknown, ("UTF-8", CharsetSource::Valid, expected));
+    }
+
+    #[test]
+    fn a_set_that_controls_switch_to_counts_in_any_repetition() {
+        for code in [
+            "~ISO IR87",
+            "ASCII~ISO IR87",
+            "ISO IR14~ISO IR87",
+            "ISO IR87",
+        ] {
+            assert_eq!(decided(code, b"x").0, "ISO-2022-JP", "{code}");
+        }
+        assert_eq!(decided("8859/2~8859/5", b"x").0, "ISO-8859-2");
+    }
+
+    #[test]
+    fn characters_that_a_set_does_not_have_are_refused() {
+        let charset = Charset {
+            encoding: WINDOWS_1252,
+            source: CharsetSource::Declared,
+        };
+        assert_eq!(charset.encode("é").unwrap().as_ref(), b"\xE9");
+        assert_eq!(charset.encode("語"), None);
+    }
 }

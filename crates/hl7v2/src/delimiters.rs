@@ -49,7 +49,15 @@ impl Delimiters {
             .filter(|byte| usable(**byte))
             .ok_or(ParseError::UnusableFieldDelimiter)?;
         let encoding = encoding_characters(header, field);
-        let characters = encoding.get(..encoding.len().min(5)).unwrap_or_default();
+        let undoubled: [u8; 4];
+        let characters = match encoding {
+            // A header that went through a programming language's string literal.
+            [component, repetition, escape, again, subcomponent] if escape == again => {
+                undoubled = [*component, *repetition, *escape, *subcomponent];
+                undoubled.as_slice()
+            }
+            _ => encoding.get(..encoding.len().min(5)).unwrap_or_default(),
+        };
         let Some(&component) = characters.first() else {
             return Err(ParseError::UnusableEncodingCharacters);
         };
@@ -128,6 +136,12 @@ mod tests {
         assert_eq!(delimiters.repetition, Some(b'~'));
         assert_eq!(delimiters.escape, None);
         assert_eq!(delimiters.subcomponent, None);
+    }
+
+    #[test]
+    fn a_doubled_escape_character_counts_once() {
+        let delimiters = Delimiters::read(b"MSH|^~\\\\&|LAB").unwrap();
+        assert_eq!(delimiters, Delimiters::STANDARD);
     }
 
     #[test]

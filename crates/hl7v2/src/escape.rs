@@ -46,6 +46,9 @@ pub(crate) fn decode<'a>(
     charset: Charset,
     report: &mut dyn FnMut(IssueCode, usize),
 ) -> Cow<'a, str> {
+    if let Some(text) = short_and_plain(raw, delimiters.escape) {
+        return Cow::Borrowed(text);
+    }
     let multi_byte = charset.multi_byte();
     let first = delimiters
         .escape
@@ -93,6 +96,17 @@ pub(crate) fn decode<'a>(
     unescaper.plain(part(done, raw.len()));
     unescaper.flush(raw.len());
     Cow::Owned(unescaper.out)
+}
+
+/// Most leaves are a few ASCII bytes without escapes, and then the same text in
+/// every character set: no ISO 2022 control, nothing to search or convert.
+#[inline]
+fn short_and_plain(raw: &[u8], escape: Option<u8>) -> Option<&str> {
+    let plain = |byte: &u8| byte.is_ascii() && *byte != 0x1B && Some(*byte) != escape;
+    if raw.len() > 24 || !raw.iter().all(plain) {
+        return None;
+    }
+    std::str::from_utf8(raw).ok()
 }
 
 /// Escapes and encodes text so that [`decode`] gives it back, and appends it to `out`.
@@ -143,8 +157,8 @@ fn escaped(c: char, delimiters: &Delimiters) -> Option<&'static [u8]> {
     }
 }
 
-/// The next escape character that is no part of a two-byte character.
-fn find(raw: &[u8], from: usize, escape: u8, multi_byte: MultiByte) -> Option<usize> {
+/// The next delimiter or escape character that is no part of a two-byte character.
+pub(crate) fn find(raw: &[u8], from: usize, escape: u8, multi_byte: MultiByte) -> Option<usize> {
     let rest = raw.get(from..)?;
     if multi_byte == MultiByte::None {
         return memchr::memchr(escape, rest).map(|at| from + at);
@@ -331,7 +345,7 @@ impl Unescaper<'_, '_> {
 
 /// Pairs of hexadecimal digits, at least one pair.
 fn hex(digits: &[u8]) -> Option<Vec<u8>> {
-    if digits.is_empty() || digits.len() % 2 != 0 {
+    if digits.is_empty() || !digits.len().is_multiple_of(2) {
         return None;
     }
     let digit = |byte: &u8| char::from(*byte).to_digit(16);
@@ -341,3 +355,6 @@ fn hex(digits: &[u8]) -> Option<Vec<u8>> {
     });
     pairs.collect()
 }
+
+#[cfg(test)]
+mod tests;

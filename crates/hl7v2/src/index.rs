@@ -63,17 +63,19 @@ struct NameCounts {
 }
 
 const FEW: usize = 32;
+const USUAL_BYTES: usize = 16 * 1024;
 const END_BITS: u32 = 30;
 const END_MASK: u32 = (1 << END_BITS) - 1;
 
 // === impl Leaf ===
 
 impl Leaf {
+    /// `divider` is a [`Divider`] as a number, which the token pass has at hand.
     #[inline]
-    pub(crate) fn new(start: u32, end: u32, divider: Divider) -> Self {
+    pub(crate) fn new(start: u32, end: u32, divider: u8) -> Self {
         Self {
             start,
-            end_and_divider: end | (divider as u32) << END_BITS,
+            end_and_divider: end | u32::from(divider) << END_BITS,
         }
     }
 
@@ -106,12 +108,20 @@ impl Index {
         Self::default()
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Empties the index and makes room for a message of `bytes` bytes.
+    pub(crate) fn prepare(&mut self, bytes: usize) {
         self.segments.clear();
         self.fields.clear();
         self.leaves.clear();
         self.names.few.clear();
         self.names.many.clear();
+        // Usual densities. A large message is large because of one large
+        // field, so beyond the first bytes room is made as it is needed.
+        let bytes = bytes.min(USUAL_BYTES);
+        self.segments.reserve(bytes / 64);
+        self.fields.reserve(bytes / 6);
+        self.leaves.reserve(bytes / 4);
+        self.names.few.reserve(FEW);
     }
 
     /// Counts one more segment of this name and says which one it is.
@@ -247,7 +257,7 @@ mod tests {
     #[test]
     fn leaves_are_eight_bytes_and_keep_both_facts() {
         assert_eq!(size_of::<Leaf>(), 8);
-        let leaf = Leaf::new(5, END_MASK, Divider::Repetition);
+        let leaf = Leaf::new(5, END_MASK, Divider::Repetition as u8);
         assert_eq!(leaf.range(), 5..END_MASK as usize);
         assert!(leaf.divider() == Divider::Repetition);
     }
@@ -264,7 +274,7 @@ mod tests {
                 assert_eq!(index.occurrence(name(n)), round);
             }
         }
-        index.clear();
+        index.prepare(0);
         assert_eq!(index.occurrence(name(99)), 1);
     }
 }

@@ -60,6 +60,9 @@ issue_codes! {
     TextBeforeHeader = "text-before-header", Warning;
     /// Segments end in LF or CR LF instead of CR.
     LineFeedEnds = "line-feed-ends", Information;
+    /// A segment seems to start after a LF in a message whose segments end in CR. It is data,
+    /// unless an option lets it start a segment.
+    LineFeedSegment = "line-feed-segment", Error;
     /// A second MSH in one message: a batch should have been split first.
     SecondHeader = "second-header", Error;
     /// A line does not start with a segment name of three letters or digits.

@@ -1,5 +1,6 @@
 //! One parsed message, and how it is parsed.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use encoding_rs::Encoding;
@@ -32,6 +33,10 @@ pub struct ParseOptions {
     /// sender writes raw line ends inside fields. Otherwise such a line is a
     /// segment called `???` with an issue.
     pub join_raw_cr: bool,
+    /// In a message whose segments end in CR, let a LF end one too when a
+    /// segment name and a field delimiter follow it, for senders that mix both.
+    /// Otherwise such a LF is data, as every other, with an issue.
+    pub split_line_feeds: bool,
 }
 
 /// One HL7 v2 message: the bytes as they came, and an index of where things stand.
@@ -81,7 +86,7 @@ pub fn parse_with<'a>(
         issues.push(plain(IssueCode::LineFeedEnds, start));
     }
     let charset = decide_charset(content, &delimiters, start, options, &mut issues);
-    index.clear();
+    index.prepare(content.len());
     let what = Scan {
         bytes,
         start,
@@ -90,6 +95,7 @@ pub fn parse_with<'a>(
         line_ends,
         multi_byte: charset.multi_byte(),
         join: options.join_raw_cr,
+        split_line_feeds: options.split_line_feeds,
     };
     scan(&what, &mut index, &mut issues);
     let mut message = Message {
@@ -128,13 +134,16 @@ fn find_header(bytes: &[u8], issues: &mut Vec<Issue>) -> Result<usize, ParseErro
     Ok(start + line)
 }
 
-/// Where the message ends: at the MLLP end byte when one was left on.
+/// Where the message ends: before the last line end, and before an MLLP end
+/// byte that was left on.
 fn content_end(bytes: &[u8]) -> usize {
     let trailing = |byte: &u8| is_blank(*byte) || *byte == 0x1C;
     let tail = bytes.iter().rev().take_while(|byte| trailing(byte)).count();
-    let tail = bytes.len() - tail;
-    let after = bytes.get(tail..).unwrap_or_default();
-    memchr::memchr(0x1C, after).map_or(bytes.len(), |at| tail + at)
+    let text = bytes.len() - tail;
+    let after = bytes.get(text..).unwrap_or_default();
+    // Blanks before the line end belong to the last field.
+    let end = after.iter().position(|byte| !matches!(byte, b' ' | b'\t'));
+    end.map_or(bytes.len(), |at| text + at)
 }
 
 /// CR ends segments. LF does where there is no CR at all, and where one stands
@@ -156,9 +165,10 @@ fn line_ends(content: &[u8], field: u8) -> LineEnds {
 }
 
 fn note_delimiters(content: &[u8], delimiters: &Delimiters, start: usize, issues: &mut Vec<Issue>) {
-    let code = match encoding_characters(content, delimiters.field).len() {
-        0..4 => IssueCode::DelimitersMissing,
-        4 | 5 => return,
+    let written = encoding_characters(content, delimiters.field).len();
+    let code = match written.cmp(&delimiters.encoding_characters().count()) {
+        Ordering::Equal if written < 4 => IssueCode::DelimitersMissing,
+        Ordering::Equal => return,
         _ => IssueCode::DelimitersExtra,
     };
     issues.push(Issue {

@@ -35,6 +35,8 @@ pub(crate) struct Scan<'a> {
     pub(crate) multi_byte: MultiByte,
     /// Join lines that are no segment to the one before.
     pub(crate) join: bool,
+    /// Let a LF before a segment end the one before, where CR does otherwise.
+    pub(crate) split_line_feeds: bool,
 }
 
 /// What ends a token. The values index nothing; they are small so that the
@@ -47,8 +49,14 @@ const FIELD: u8 = 4;
 const LINE_END: u8 = 5;
 /// Two-byte characters start here, whose second byte could look like a delimiter.
 const LEAD: u8 = 6;
+/// A LF that is data, unless a segment follows it.
+const LINE_FEED: u8 = 7;
 /// No byte at all.
-const INPUT_END: u8 = 7;
+const INPUT_END: u8 = 8;
+
+/// A delimiter's class is its [`Divider`] and one more.
+const FIELD_DIVIDER: u8 = FIELD - SUBCOMPONENT;
+const _: () = assert!(FIELD_DIVIDER == Divider::Field as u8);
 
 type Table = [u8; 256];
 type Input<'a, O> = IResult<&'a [u8], O, ()>;
@@ -65,29 +73,6 @@ pub(crate) fn scan(scan: &Scan<'_>, index: &mut Index, issues: &mut Vec<Issue>) 
     let mut at = scan.start;
     while let Some(line) = pass.next_line(at) {
         at = pass.segment(line);
-    }
-}
-
-/// Counts the tokens of a payload and notes where each ends, nothing else: the
-/// floor that the benchmark compares the index with.
-#[doc(hidden)]
-pub fn tokens_only(bytes: &[u8], delimiters: Delimiters, out: &mut Vec<(u32, u8)>) {
-    let table = class_table(&Scan {
-        bytes,
-        start: 0,
-        end: bytes.len(),
-        delimiters,
-        line_ends: LineEnds::CarriageReturn,
-        multi_byte: MultiByte::None,
-        join: false,
-    });
-    let mut rest = bytes;
-    while let Ok((after, class)) = token(&table, MultiByte::None, rest) {
-        rest = after;
-        out.push((narrow(bytes.len() - rest.len()), class));
-        if class == INPUT_END {
-            break;
-        }
     }
 }
 
@@ -112,9 +97,13 @@ fn class_table(scan: &Scan<'_>) -> Table {
         set(byte, SUBCOMPONENT);
     }
     set(b'\r', LINE_END);
-    if scan.line_ends == LineEnds::LineFeed {
-        set(b'\n', LINE_END);
-    }
+    set(
+        b'\n',
+        match scan.line_ends {
+            LineEnds::CarriageReturn => LINE_FEED,
+            LineEnds::LineFeed => LINE_END,
+        },
+    );
     table
 }
 
@@ -141,7 +130,8 @@ fn token<'a>(table: &Table, multi_byte: MultiByte, input: &'a [u8]) -> Input<'a,
 /// Offsets fit in 32 bits: larger inputs were refused before.
 #[inline]
 fn narrow(offset: usize) -> u32 {
-    u32::try_from(offset).unwrap_or(u32::MAX)
+    debug_assert!(offset <= crate::MAX_BYTES);
+    offset as u32
 }
 
 /// Whether a line is a segment: a name of three letters or digits, and then the
@@ -169,6 +159,14 @@ struct Pass<'s, 'a> {
     table: &'s Table,
     index: &'s mut Index,
     issues: &'s mut Vec<Issue>,
+}
+
+/// What a line end turned out to be.
+enum LineEnd {
+    /// A part of the leaf, which goes on at `resume`.
+    Data { resume: usize },
+    /// The end of the segment.
+    Segment { end: usize },
 }
 
 /// A segment to be read: where it starts and what it is called.
@@ -241,12 +239,12 @@ impl<'a> Pass<'_, 'a> {
     fn header_fields(&mut self, start: usize) -> (usize, usize) {
         let field = self.scan.delimiters.field;
         self.push_field();
-        self.push_leaf(start + 3, start + 4, Divider::Field);
+        self.push_leaf(start + 3, start + 4, FIELD_DIVIDER);
         let rest = self.from(start + 4);
         let length = memchr::memchr3(field, b'\r', b'\n', rest).unwrap_or(rest.len());
         let end = start + 4 + length;
         self.push_field();
-        self.push_leaf(start + 4, end, Divider::Field);
+        self.push_leaf(start + 4, end, FIELD_DIVIDER);
         if self.scan.bytes.get(end) == Some(&field) && end < self.scan.end {
             self.fields(end + 1)
         } else {
@@ -258,56 +256,78 @@ impl<'a> Pass<'_, 'a> {
     /// and where the next line starts.
     fn fields(&mut self, start: usize) -> (usize, usize) {
         let mut rest = self.from(start);
-        let mut divider = Divider::Field;
+        let mut divider = FIELD_DIVIDER;
         let mut leaf = start;
         self.push_field();
         while let Ok((after, class)) = token(self.table, self.scan.multi_byte, rest) {
             let next = self.scan.end - after.len();
-            if class == INPUT_END {
-                self.push_leaf(leaf, next, divider);
-                return (next, next);
-            }
-            let end = next - 1;
-            if class == LINE_END
-                && let Some(resume) = self.joined(next)
-            {
-                // The line end was data: the leaf goes on behind it.
-                self.issue(IssueCode::CarriageReturnJoined, end);
-                rest = self.from(resume);
-                continue;
-            }
-            self.push_leaf(leaf, end, divider);
-            match class {
-                SUBCOMPONENT => divider = Divider::Subcomponent,
-                COMPONENT => divider = Divider::Component,
-                REPETITION => divider = Divider::Repetition,
-                FIELD => {
-                    divider = Divider::Field;
+            if class <= FIELD {
+                self.push_leaf(leaf, next - 1, divider);
+                divider = class - SUBCOMPONENT;
+                if class == FIELD {
                     self.push_field();
                 }
-                _ => return (end, next),
+                leaf = next;
+                rest = after;
+                continue;
             }
-            leaf = next;
-            rest = after;
+            match self.line_end(class, next) {
+                LineEnd::Data { resume } => rest = self.from(resume),
+                LineEnd::Segment { end } => {
+                    self.push_leaf(leaf, end, divider);
+                    return (end, next);
+                }
+            }
         }
         (self.scan.end, self.scan.end)
     }
 
+    /// What a token that no delimiter ended means; `next` is behind it.
+    #[inline]
+    fn line_end(&mut self, class: u8, next: usize) -> LineEnd {
+        let end = next.saturating_sub(usize::from(class != INPUT_END));
+        match class {
+            LINE_FEED if !self.line_feed_ends(next) => return LineEnd::Data { resume: next },
+            LINE_END => {
+                if let Some(resume) = self.joined(next) {
+                    self.issue(IssueCode::CarriageReturnJoined, end);
+                    return LineEnd::Data { resume };
+                }
+            }
+            _ => {}
+        }
+        LineEnd::Segment { end }
+    }
+
     /// Where the text goes on when the line end before `at` is data: the next
     /// line that is not blank is no segment, and joining was asked for.
-    ///
-    /// Stricter than [`segment_name`], because joined text may look like
-    /// anything: a segment here is upper case and has a field delimiter.
     fn joined(&self, at: usize) -> Option<usize> {
         if !self.scan.join {
             return None;
         }
-        let Line { start, name } = self.next_line(at)?;
-        let is_segment = name.is_some_and(|name| {
-            !name.iter().any(u8::is_ascii_lowercase)
-                && self.scan.bytes.get(start + 3) == Some(&self.scan.delimiters.field)
-        });
-        (!is_segment).then_some(start)
+        let line = self.next_line(at)?;
+        (!self.is_sure(&line)).then_some(line.start)
+    }
+
+    /// Whether a LF before `at` ends a segment although CR does in this message.
+    fn line_feed_ends(&mut self, at: usize) -> bool {
+        let line = Line {
+            start: at,
+            name: segment_name(self.from(at), self.scan.delimiters.field),
+        };
+        let segment = self.is_sure(&line);
+        if segment {
+            self.issue(IssueCode::LineFeedSegment, at);
+        }
+        segment && self.scan.split_line_feeds
+    }
+
+    /// Stricter than [`segment_name`], because text may look like anything: a
+    /// segment here is in upper case and has a field delimiter.
+    fn is_sure(&self, line: &Line) -> bool {
+        let delimited = self.scan.bytes.get(line.start + 3) == Some(&self.scan.delimiters.field);
+        let upper = |name: [u8; 3]| !name.iter().any(u8::is_ascii_lowercase);
+        delimited && line.name.is_some_and(upper)
     }
 
     #[inline]
@@ -317,7 +337,7 @@ impl<'a> Pass<'_, 'a> {
     }
 
     #[inline]
-    fn push_leaf(&mut self, start: usize, end: usize, divider: Divider) {
+    fn push_leaf(&mut self, start: usize, end: usize, divider: u8) {
         let leaf = Leaf::new(narrow(start), narrow(end), divider);
         self.index.leaves.push(leaf);
     }
