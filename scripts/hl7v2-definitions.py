@@ -60,6 +60,13 @@ DEFAULTS = {
 # Older shapes that would read a newer message wrongly: (group, what is not kept in it).
 NOT_KEPT = {("ORDER", "CONTAINER_1")}
 
+# What senders put in although no version has it there, with one clear meaning:
+# (structures, path of the group, after which child, what).
+PRACTICE = [
+    ("ORM_O01", "", "MSH", "SFT*"), ("ORM_O01", "PATIENT", "NTE", "NK1*"), ("ORM_O01", "ORDER", "ORC", "TIMING*(TQ1 TQ2*)"),
+    ("ADT_", "OBSERVATION", "OBX", "NTE*"),
+]
+
 # Structure ids of 2.2, where each event had its own; later messages that carry
 # one mean the event, and the event decides.
 EVENT_ONLY = "ADT_A04 ADT_A07 ADT_A08 ADT_A10 ADT_A13 ADT_A14 ADT_A22 ADT_A23 ADT_A25 ADT_A26 " \
@@ -478,8 +485,25 @@ def cumulative_structures(structures, guide, added):
             added += report
         if name.startswith("ADT_") and name not in guide:
             base = as_newest_adt(base)
+        for start, path, after, what in PRACTICE:
+            if name.startswith(start):
+                practice(base, path, after, what)
         result[name] = base
     return result
+
+
+def practice(items, path, after, what):
+    """Adds one entry of PRACTICE."""
+    for item in items:
+        if item["name"] == path:
+            practice(item["children"], "", after, what)
+    at = next((i for i, item in enumerate(items) if item["name"] == after), None)
+    if path or at is None or what.rstrip("*") in [item["name"] for item in items]:
+        return
+    name, _, inner = what.partition("*(")
+    children = [dict(name=n.rstrip("*"), min=0 if n.endswith("*") else 1, repeat=n.endswith("*"), children=None)
+                for n in inner.rstrip(")").split()] or None
+    items.insert(at + 1, dict(name=name.rstrip("*"), min=0, repeat=True, children=children))
 
 
 def as_newest_adt(items):
