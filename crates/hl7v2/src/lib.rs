@@ -1,8 +1,11 @@
-//! HL7 v2 messages: parsed without copying, read by path, written back byte for byte.
+#![doc = include_str!("../README.md")]
 
+pub mod batch;
 pub mod charset;
+pub mod definitions;
 mod delimiters;
 pub mod dtm;
+pub mod edit;
 mod error;
 mod escape;
 mod header;
@@ -14,6 +17,7 @@ mod path;
 mod place;
 mod scan;
 mod segment;
+pub mod structure;
 mod version;
 
 pub use charset::Charset;
@@ -26,7 +30,5 @@ pub use message::{MAX_BYTES, Message, ParseOptions, parse, parse_with};
 pub use node::{Level, Node};
 pub use path::{Path, PathError};
 pub use place::Place;
-#[doc(hidden)]
-pub use scan::tokens_only;
 pub use segment::Segment;
 pub use version::Version;
