@@ -1,1 +1,21 @@
-//! mapping
+//! HL7 v2 messages to FHIR R4 Bundles, by mapping files.
+//!
+//! A [`Package`] is compiled from YAML files with Handlebars in the leaves, checked on both sides (v2 paths and FHIR
+//! elements), and applied by a [`Converter`]. Pure: files come in as text, the clock and the network are not there.
+//! The language is described in `mappings/README.md`.
+
+mod compile;
+mod context;
+mod diagnostic;
+mod engine;
+mod package;
+mod plan;
+mod report;
+mod syntax;
+mod yaml;
+
+pub use context::Context;
+pub use diagnostic::{Code, Diagnostic, Severity};
+pub use engine::{Conversion, ConvertError, Converter, Disposition};
+pub use package::{Layer, Package, SourceFile};
+pub use report::{CodeMiss, Report, ReportCode, ReportIssue};

@@ -1,0 +1,88 @@
+//! package.yaml: the name of the package, and the policies its maps ask for.
+
+use super::Compiler;
+use super::layers::Documents;
+use crate::diagnostic::Code;
+use crate::plan::Policy;
+use crate::yaml::Node;
+
+impl Compiler {
+    pub(super) fn package_files(&mut self, documents: &Documents) {
+        for file in &documents.packages {
+            for (key, value) in file.pairs().unwrap_or_default() {
+                match key.text().unwrap_or_default() {
+                    "package" | "version" | "about" | "extends" => {
+                        self.text_of(value, "this");
+                    }
+                    "policies" => self.policies(value),
+                    other => self.error(
+                        Code::UnknownKey,
+                        key.span,
+                        format!("package.yaml has no key `{other}`"),
+                        "its keys are package, version, about and policies",
+                    ),
+                }
+            }
+        }
+    }
+
+    fn policies(&mut self, node: &Node) {
+        for (key, value) in node.pairs().unwrap_or_default() {
+            let name = key.text().unwrap_or_default().to_owned();
+            let texts = |node: Option<&Node>| -> Vec<String> {
+                node.map(Node::members)
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(Node::text)
+                    .map(str::to_owned)
+                    .collect()
+            };
+            let mut values = texts(value.get("values"));
+            if values.is_empty() {
+                values = vec!["on".to_owned(), "off".to_owned()];
+            }
+            // A bare text is the default: how an overlay switches a policy.
+            let default = value
+                .text()
+                .or_else(|| value.get("default").and_then(Node::text))
+                .unwrap_or_default()
+                .to_owned();
+            if let Some(policy) = self
+                .plan
+                .policies
+                .iter_mut()
+                .find(|policy| policy.name == name)
+            {
+                if value.text().is_none() {
+                    policy.values = values;
+                }
+                policy.default = default;
+                if policy.values.contains(&policy.default) {
+                    continue;
+                }
+            } else {
+                let about = value
+                    .get("about")
+                    .and_then(Node::text)
+                    .unwrap_or_default()
+                    .to_owned();
+                let fits = values.contains(&default);
+                self.plan.policies.push(Policy {
+                    name: name.clone(),
+                    default,
+                    values,
+                    about,
+                });
+                if fits {
+                    continue;
+                }
+            }
+            self.error(
+                Code::UnknownPolicy,
+                value.span,
+                format!("the default of policy `{name}` is not one of its values"),
+                "write `name: { default: \"on\", values: [\"on\", \"off\"], about: ... }`",
+            );
+        }
+    }
+}

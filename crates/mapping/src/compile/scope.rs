@@ -1,0 +1,320 @@
+//! What a path means where it stands.
+
+use super::{Compiler, v2};
+use crate::diagnostic::Code;
+use crate::plan::{Access, Condition, Root, TableId, Template};
+use crate::syntax::path::PathText;
+use crate::syntax::{SyntaxError, condition, path, template};
+use crate::yaml::{Node, Span};
+
+/// Where a rule stands: the segment being mapped, if one is known, and the value being mapped.
+#[derive(Clone, Default)]
+pub(crate) struct Scope {
+    pub segment: Option<[u8; 3]>,
+    pub current: Option<Current>,
+}
+
+/// The value being mapped.
+#[derive(Clone, Default)]
+pub(crate) struct Current {
+    pub data_type: Option<String>,
+    /// The field it is a repetition of, so that `PID-13.2` inside `each: PID-13` is the same repetition.
+    pub field: Option<([u8; 3], u16)>,
+}
+
+/// A path with its meaning, and the v2 data type of what it names.
+pub(crate) struct Resolved {
+    pub access: Access,
+    pub data_type: Option<String>,
+    pub field: Option<([u8; 3], u16)>,
+}
+
+impl Scope {
+    /// The scope inside `from:` or `each:`.
+    pub fn within(&self, resolved: &Resolved) -> Scope {
+        Scope {
+            segment: self.segment,
+            current: Some(Current {
+                data_type: resolved.data_type.clone(),
+                field: resolved.field,
+            }),
+        }
+    }
+}
+
+pub(crate) fn resolve(scope: &Scope, text: &PathText) -> Result<Resolved, SyntaxError> {
+    let unknown = |message: String, help: Option<String>| {
+        let mut error = SyntaxError::new(Code::UnknownPath, 0, message);
+        error.help = help;
+        error
+    };
+    let access = |root: Root, field: u16| Access {
+        root,
+        field,
+        repetition: text.repetition,
+        component: text.component,
+        subcomponent: text.subcomponent,
+    };
+    if !text.segment {
+        let Some(current) = &scope.current else {
+            return Err(unknown(
+                format!(
+                    "`{}` is a component of a value, and no value is being mapped here",
+                    text.name
+                ),
+                Some(format!(
+                    "name the field, such as `PID-3.{}`, or put the rule under `each:` or `from:`",
+                    text.component.max(1)
+                )),
+            ));
+        };
+        if !v2::is_data_type(&text.name) {
+            return Err(unknown(
+                format!("`{}` is no v2 data type", text.name),
+                v2::nearest_data_type(&text.name),
+            ));
+        }
+        let data_type = part_type(
+            Some(text.name.clone()),
+            text.component,
+            text.subcomponent,
+            &|message, help| unknown(message, help),
+        )?;
+        let field = current.field.filter(|_| text.component == 0);
+        return Ok(Resolved {
+            access: access(Root::Current, 0),
+            data_type,
+            field,
+        });
+    }
+    let name = <[u8; 3]>::try_from(text.name.as_bytes()).unwrap_or(*b"???");
+    let field_type = match v2::field(&text.name, text.field) {
+        v2::Field::Known(data_type) => data_type,
+        v2::Field::NoSegment(near) => {
+            return Err(unknown(
+                format!("there is no segment `{}` in HL7 v2", text.name),
+                near,
+            ));
+        }
+        v2::Field::NoField(count) => {
+            return Err(unknown(
+                format!("{} has no field {}", text.name, text.field),
+                Some(format!(
+                    "{} has {count} fields in the newest version",
+                    text.name
+                )),
+            ));
+        }
+    };
+    let data_type = part_type(
+        field_type,
+        text.component,
+        text.subcomponent,
+        &|message, help| unknown(message, help),
+    )?;
+    let field = (text.component == 0).then_some((name, text.field));
+    let same = scope.current.as_ref().and_then(|current| current.field) == Some((name, text.field))
+        && text.repetition == 0;
+    let access = if same {
+        access(Root::Current, 0)
+    } else {
+        access(Root::Segment(name), text.field)
+    };
+    Ok(Resolved {
+        access,
+        data_type,
+        field,
+    })
+}
+
+/// The type of a component or subcomponent.
+fn part_type(
+    whole: Option<String>,
+    component: u16,
+    subcomponent: u16,
+    unknown: &dyn Fn(String, Option<String>) -> SyntaxError,
+) -> Result<Option<String>, SyntaxError> {
+    let mut data_type = whole;
+    for number in [component, subcomponent]
+        .into_iter()
+        .take_while(|number| *number > 0)
+    {
+        let Some(name) = data_type.take() else {
+            return Ok(None);
+        };
+        data_type = match v2::component(&name, number) {
+            Ok(component) => component,
+            Err(count) => {
+                return Err(unknown(
+                    format!("{name} has no component {number}"),
+                    Some(if count <= 1 {
+                        format!("{name} has no components")
+                    } else {
+                        format!("{name} has {count} components")
+                    }),
+                ));
+            }
+        };
+    }
+    Ok(data_type)
+}
+
+struct Resolver<'c> {
+    compiler: &'c mut Compiler,
+    scope: &'c Scope,
+    span: Span,
+}
+
+impl condition::Resolver for Resolver<'_> {
+    fn path(&mut self, text: &str, at: usize) -> Result<Access, SyntaxError> {
+        let place = |mut error: SyntaxError| {
+            error.at += at;
+            error
+        };
+        let parsed = path::parse(text).map_err(place)?;
+        resolve(self.scope, &parsed)
+            .map(|resolved| resolved.access)
+            .map_err(place)
+    }
+
+    fn policy(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+        at: usize,
+    ) -> Result<Condition, SyntaxError> {
+        let Some((id, policy)) = self
+            .compiler
+            .plan
+            .policies
+            .iter()
+            .enumerate()
+            .find(|(_, policy)| policy.name == name)
+        else {
+            let near = crate::diagnostic::closest(
+                name,
+                self.compiler
+                    .plan
+                    .policies
+                    .iter()
+                    .map(|policy| policy.name.as_str()),
+            );
+            let mut error = SyntaxError::new(
+                Code::UnknownPolicy,
+                at,
+                format!("package.yaml declares no policy `{name}`"),
+            );
+            error.help = Some(near.map_or_else(
+                || "declare it under `policies:` with its default and values".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            ));
+            return Err(error);
+        };
+        let value = value.unwrap_or("on");
+        if !policy.values.iter().any(|known| known == value) {
+            return Err(SyntaxError::new(
+                Code::UnknownPolicy,
+                at,
+                format!("policy `{name}` is never `{value}`"),
+            )
+            .help(format!("its values are {}", policy.values.join(", "))));
+        }
+        Ok(Condition::Policy(id, value.to_owned()))
+    }
+
+    fn bound(&mut self, name: &str, at: usize) -> Result<Condition, SyntaxError> {
+        match self.compiler.bound.get(name) {
+            Some(id) => Ok(Condition::Bound(*id)),
+            None => Err(SyntaxError::new(
+                Code::UnknownName,
+                at,
+                format!("no message map binds a resource to the name `{name}`"),
+            )),
+        }
+    }
+}
+
+impl template::Resolver for Resolver<'_> {
+    fn path(&mut self, text: &PathText, _: &str) -> Result<Access, SyntaxError> {
+        resolve(self.scope, text).map(|resolved| resolved.access)
+    }
+
+    fn table(&mut self, name: &str) -> Result<TableId, SyntaxError> {
+        match self.compiler.table_ids.get(name) {
+            Some(id) => Ok(*id),
+            None => {
+                let near = crate::diagnostic::closest(
+                    name,
+                    self.compiler.table_ids.keys().map(String::as_str),
+                );
+                let mut error =
+                    SyntaxError::new(Code::UnknownTable, 0, format!("there is no table `{name}`"));
+                error.help = near.map(|near| format!("did you mean `{near}`?"));
+                Err(error)
+            }
+        }
+    }
+
+    fn keep(&mut self, parsed: handlebars::Template) -> String {
+        let name = format!(
+            "{}:{}:{}:{}",
+            self.span.file,
+            self.span.line,
+            self.span.column,
+            self.compiler.plan.handlebars.get_templates().len()
+        );
+        self.compiler
+            .plan
+            .handlebars
+            .register_template(&name, parsed);
+        name
+    }
+}
+
+impl Compiler {
+    /// Reads a condition; a mistake is reported, and `None` comes back.
+    pub(crate) fn condition(&mut self, node: &Node, scope: &Scope) -> Option<Condition> {
+        let text = self.text_of(node, "a condition")?.to_owned();
+        let mut resolver = Resolver {
+            compiler: self,
+            scope,
+            span: node.span,
+        };
+        match condition::parse(&text, &mut resolver) {
+            Ok(condition) => Some(condition),
+            Err(error) => {
+                self.syntax_error(node, error);
+                None
+            }
+        }
+    }
+
+    /// Reads a template.
+    pub(crate) fn template(&mut self, node: &Node, scope: &Scope) -> Option<Template> {
+        let text = self.text_of(node, "a text")?.to_owned();
+        let mut resolver = Resolver {
+            compiler: self,
+            scope,
+            span: node.span,
+        };
+        match template::parse(&text, &mut resolver) {
+            Ok(template) => Some(template),
+            Err(error) => {
+                self.syntax_error(node, error);
+                None
+            }
+        }
+    }
+
+    /// Reads a path.
+    pub(crate) fn path(&mut self, node: &Node, scope: &Scope) -> Option<Resolved> {
+        let text = self.text_of(node, "a path")?;
+        match path::parse(text).and_then(|parsed| resolve(scope, &parsed)) {
+            Ok(resolved) => Some(resolved),
+            Err(error) => {
+                self.syntax_error(node, error);
+                None
+            }
+        }
+    }
+}

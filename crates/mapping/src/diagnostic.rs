@@ -1,0 +1,274 @@
+//! What is wrong in a mapping package, as a compiler would say it: a code, the place, the line itself, the likely fix.
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde::Serialize;
+
+use crate::yaml::Span;
+
+/// How bad it is. Only an error keeps a package from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The package can't be used.
+    Error,
+    /// The package works; something in it is probably not meant.
+    Warning,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+        /// What kind of mistake it is. The codes are stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])* $variant,)* }
+        impl Code {
+            /// The code as it is printed, such as `M001`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The file is not YAML, or uses what mapping files may not (aliases, duplicate keys).
+    Yaml = "M001",
+    /// A file or folder is not where the package layout puts it, or its header does not fit its name.
+    Layout = "M002",
+    /// A key that no rule of this kind has.
+    UnknownKey = "M003",
+    /// A value of the wrong kind (a list where a text belongs).
+    Shape = "M004",
+    /// The FHIR element does not exist.
+    UnknownElement = "M010",
+    /// The FHIR resource or data type does not exist.
+    UnknownType = "M011",
+    /// The rule makes something else than the element takes.
+    WrongType = "M012",
+    /// Several results for an element that takes one.
+    Cardinality = "M013",
+    /// A required element has no rule.
+    MissingElement = "M014",
+    /// A constant that is not a code of the element's required value set, or not of its primitive type.
+    BadConstant = "M015",
+    /// The v2 segment, field or component does not exist.
+    UnknownPath = "M020",
+    /// The path can't be read.
+    BadPath = "M021",
+    /// The condition can't be read.
+    BadCondition = "M022",
+    /// The template can't be read, or calls a helper that is missing or takes other arguments.
+    BadTemplate = "M023",
+    /// A map that is missing.
+    UnknownMap = "M030",
+    /// A code table that is missing.
+    UnknownTable = "M031",
+    /// A policy that package.yaml does not declare, or a value it does not list.
+    UnknownPolicy = "M032",
+    /// A resource name that the message map never binds.
+    UnknownName = "M033",
+    /// A group or segment that the message structure does not have.
+    UnknownGroup = "M034",
+    /// Maps that use each other in a circle.
+    Circle = "M040",
+    /// A rule that can never have an effect.
+    Unreachable = "M041",
+}
+
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// One finding.
+#[derive(Clone, Debug)]
+pub struct Diagnostic {
+    /// What kind.
+    pub code: Code,
+    /// How bad.
+    pub severity: Severity,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// The likely fix.
+    pub help: Option<String>,
+    pub(crate) span: Span,
+    /// The file, as the package was given it; filled when the package is done.
+    pub file: String,
+}
+
+impl Diagnostic {
+    pub(crate) fn error(code: Code, span: Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            code,
+            severity: Severity::Error,
+            message: message.into(),
+            help: None,
+            span,
+            file: String::new(),
+        }
+    }
+
+    pub(crate) fn warning(code: Code, span: Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Warning,
+            ..Diagnostic::error(code, span, message)
+        }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Diagnostic {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Line, from 1.
+    pub fn line(&self) -> u32 {
+        self.span.line
+    }
+
+    /// Column in characters, from 1.
+    pub fn column(&self) -> u32 {
+        self.span.column
+    }
+
+    /// One line for machines and editors: `file:line:column: error[M010]: message`.
+    pub fn one_line(&self) -> String {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let Span { line, column, .. } = self.span;
+        format!(
+            "{}:{line}:{column}: {severity}[{}]: {}",
+            self.file,
+            self.code.as_str(),
+            self.message
+        )
+    }
+
+    /// The finding with the line it stands in; `source` is the text of its file.
+    pub fn render(&self, source: &str, colour: bool) -> String {
+        let start = offset(source, self.span.line, self.span.column);
+        let end = source
+            .get(start..)
+            .and_then(|rest| rest.char_indices().nth(self.span.length as usize))
+            .map_or(source.len(), |(n, _)| start + n)
+            .max(start);
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = level
+            .primary_title(self.message.as_str())
+            .id(self.code.as_str())
+            .element(
+                Snippet::source(source)
+                    .path(self.file.as_str())
+                    .annotation(AnnotationKind::Primary.span(start..end)),
+            );
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        let renderer = if colour {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
+        renderer.render(&[group])
+    }
+}
+
+impl Serialize for Diagnostic {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut object = serializer.serialize_struct("Diagnostic", 8)?;
+        object.serialize_field("code", &self.code)?;
+        object.serialize_field("severity", &self.severity)?;
+        object.serialize_field("file", &self.file)?;
+        object.serialize_field("line", &self.span.line)?;
+        object.serialize_field("column", &self.span.column)?;
+        object.serialize_field("length", &self.span.length)?;
+        object.serialize_field("message", &self.message)?;
+        object.serialize_field("help", &self.help)?;
+        object.end()
+    }
+}
+
+/// Byte offset of a line and column; the end of the text when there is no such place.
+fn offset(source: &str, line: u32, column: u32) -> usize {
+    let mut start = 0;
+    for (number, text) in (1..).zip(source.split_inclusive('\n')) {
+        if number == line {
+            let within = text
+                .char_indices()
+                .nth(column.saturating_sub(1) as usize)
+                .map_or(text.len(), |(n, _)| n);
+            return start + within;
+        }
+        start += text.len();
+    }
+    source.len()
+}
+
+/// The candidate that was probably meant.
+pub(crate) fn closest<'c>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
+    let limit = (word.len() / 3).max(1) + 1;
+    candidates
+        .into_iter()
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(
+                    &word.to_ascii_lowercase(),
+                    &candidate.to_ascii_lowercase(),
+                ),
+                candidate,
+            )
+        })
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, candidate)| (*distance, candidate.len()))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendered_finding_shows_the_line_and_the_fix() {
+        let mut finding = Diagnostic::error(
+            Code::UnknownElement,
+            Span {
+                file: 0,
+                line: 2,
+                column: 1,
+                length: 9,
+            },
+            "Patient has no element `birthdate`",
+        )
+        .help("did you mean `birthDate`?");
+        finding.file = "segments/PID/Patient.yaml".into();
+        let text = finding.render("segment: PID\nbirthdate: \"{{PID-7}}\"\n", false);
+        assert!(
+            text.contains("M010")
+                && text.contains("birthdate: \"{{PID-7}}\"")
+                && text.contains("Patient.yaml:2:1"),
+            "{text}"
+        );
+        assert!(text.contains("did you mean `birthDate`?"), "{text}");
+        assert_eq!(
+            finding.one_line(),
+            "segments/PID/Patient.yaml:2:1: error[M010]: Patient has no element `birthdate`"
+        );
+    }
+
+    #[test]
+    fn suggestions_are_near_or_none() {
+        assert_eq!(
+            closest("birthdate", ["birthDate", "gender"]),
+            Some("birthDate")
+        );
+        assert_eq!(closest("zzz", ["birthDate", "gender"]), None);
+    }
+}

@@ -1,0 +1,317 @@
+//! The engine: walks a message by its groups and applies the plan.
+//!
+//! All memory is kept from message to message: one tree, one list of entries, one bit per leaf of the message.
+
+mod access;
+mod code;
+mod eval;
+pub(crate) mod helpers;
+mod identity;
+mod merge;
+mod moment;
+mod slot;
+mod text;
+mod unmapped;
+mod walk;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fhir::bundle::{BundleError, BundleOptions, Entry};
+use fhir::tree::{NodeId, Tree};
+use hl7v2::Message;
+use hl7v2::structure::GroupTree;
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::package::Package;
+use crate::plan::{BoundId, OriginId, Plan, WriteMode};
+use crate::report::Report;
+
+/// Most rules applied to one message.
+const MAX_STEPS: u32 = 5_000_000;
+/// Most nodes one message may make.
+const MAX_NODES: usize = 4_000_000;
+/// Deepest nesting of maps.
+const MAX_DEPTH: u8 = 48;
+
+/// Why a message has no Bundle.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ConvertError {
+    /// No message map names the message's structure, and the package has no `any`.
+    #[error("no message map for structure {structure}, and the package has no messages/any.yaml")]
+    NoMap {
+        /// MSH-9.3, or what was derived for it.
+        structure: String,
+    },
+    /// A table with `miss: fail` does not list a code.
+    #[error("a code at {place} is not in table {table}, which must list all ({rule})")]
+    CodeMiss {
+        /// The table.
+        table: String,
+        /// Where the code stands.
+        place: String,
+        /// The rule, as `file:line`.
+        rule: String,
+    },
+    /// The message makes more than a message may.
+    #[error("the message needs more than {limit} ({rule})")]
+    Limit {
+        /// Which limit.
+        limit: &'static str,
+        /// The rule that met it, as `file:line`.
+        rule: String,
+    },
+    /// The resources make no sound Bundle.
+    #[error("the resources make no bundle: {0}")]
+    Bundle(#[from] BundleError),
+}
+
+/// What a package wants to happen with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Send it.
+    Deliver,
+    /// A person should look first: a table with `miss: park` does not list a code.
+    Park,
+}
+
+/// Converts messages, one after another.
+pub struct Converter {
+    package: Arc<Package>,
+    state: State,
+}
+
+/// What one message became.
+pub struct Conversion<'c> {
+    state: &'c State,
+}
+
+/// A resource being made.
+pub(crate) struct Made {
+    pub node: NodeId,
+    pub type_name: &'static str,
+    pub uuid: Uuid,
+    pub write: WriteMode,
+    pub condition: Option<(String, String)>,
+}
+
+/// Resource names in one occurrence of a group.
+#[derive(Default)]
+pub(crate) struct Frame {
+    pub bindings: Vec<Binding>,
+}
+
+pub(crate) struct Binding {
+    pub name: BoundId,
+    pub resource: u32,
+    /// The segments that have added to it.
+    pub from: Vec<([u8; 3], usize)>,
+    /// The group of the plan that made it, when that is a closed child.
+    pub group: u32,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub tree: Tree,
+    pub made: Vec<Made>,
+    pub by_identity: HashMap<(&'static str, Uuid), u32>,
+    pub repeats: HashMap<Uuid, u32>,
+    pub frames: Vec<Frame>,
+    pub bound: Vec<(BoundId, u32)>,
+    pub taken: Vec<u64>,
+    pub report: Report,
+    pub policies: Vec<String>,
+    pub sender: String,
+    pub steps: u32,
+    pub anonymous: u32,
+    pub failed: Option<ConvertError>,
+    pub parked: bool,
+}
+
+/// One message on its way.
+pub(crate) struct Run<'r> {
+    pub package: &'r Package,
+    pub plan: &'r Plan,
+    pub message: &'r Message<'r>,
+    pub context: &'r Context,
+    pub groups: &'r GroupTree,
+    pub state: &'r mut State,
+}
+
+impl Converter {
+    pub(crate) fn new(package: Arc<Package>) -> Converter {
+        Converter {
+            package,
+            state: State::default(),
+        }
+    }
+
+    /// The package it works with.
+    pub fn package(&self) -> &Arc<Package> {
+        &self.package
+    }
+
+    /// Converts one message. The result borrows the converter's memory: write it before the next one.
+    ///
+    /// # Errors
+    /// When no map fits, a strict table misses a code, or a limit is met; the message is then for a person to look at.
+    pub fn convert(
+        &mut self,
+        message: &Message<'_>,
+        context: &Context,
+    ) -> Result<Conversion<'_>, ConvertError> {
+        let (groups, _) = hl7v2::structure::group(message);
+        self.convert_grouped(message, &groups, context)
+    }
+
+    /// As [`Converter::convert`], for a message that is grouped already.
+    ///
+    /// # Errors
+    /// As [`Converter::convert`].
+    pub fn convert_grouped(
+        &mut self,
+        message: &Message<'_>,
+        groups: &GroupTree,
+        context: &Context,
+    ) -> Result<Conversion<'_>, ConvertError> {
+        self.state.clear(message, &self.package.plan, context);
+        let mut run = Run {
+            package: &self.package,
+            plan: &self.package.plan,
+            message,
+            context,
+            groups,
+            state: &mut self.state,
+        };
+        run.message()?;
+        if let Some(error) = self.state.failed.take() {
+            return Err(error);
+        }
+        Ok(Conversion { state: &self.state })
+    }
+}
+
+impl Conversion<'_> {
+    /// Appends the Bundle to `out`.
+    ///
+    /// # Errors
+    /// When two entries are the same resource; a package can only reach that with a condition it sets itself.
+    pub fn write_bundle(
+        &self,
+        options: &BundleOptions<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ConvertError> {
+        let entries = self.entries();
+        fhir::bundle::write(&self.state.tree, &entries, options, out)?;
+        Ok(())
+    }
+
+    /// The resources, in the order in which the message made them.
+    pub fn entries(&self) -> Vec<Entry<'_>> {
+        self.state
+            .made
+            .iter()
+            .map(|made| Entry {
+                resource: made.node,
+                type_name: made.type_name,
+                uuid: made.uuid,
+                write: made.write.to_fhir(),
+                condition: made.condition.clone(),
+            })
+            .collect()
+    }
+
+    /// The tree that holds them.
+    pub fn tree(&self) -> &Tree {
+        &self.state.tree
+    }
+
+    /// What there is to say beside the Bundle.
+    pub fn report(&self) -> &Report {
+        &self.state.report
+    }
+
+    /// How many resources there are.
+    pub fn resource_count(&self) -> usize {
+        self.state.made.len()
+    }
+
+    /// Whether a person should look before it is sent.
+    pub fn disposition(&self) -> Disposition {
+        if self.state.parked {
+            Disposition::Park
+        } else {
+            Disposition::Deliver
+        }
+    }
+}
+
+impl State {
+    fn clear(&mut self, message: &Message<'_>, plan: &Plan, context: &Context) {
+        self.tree.clear();
+        self.made.clear();
+        self.by_identity.clear();
+        self.repeats.clear();
+        self.frames.clear();
+        self.bound.clear();
+        self.taken.clear();
+        self.taken.resize(message.leaf_count().div_ceil(64), 0);
+        self.report.clear();
+        self.policies.clear();
+        self.policies.extend(plan.policies.iter().map(|policy| {
+            context
+                .policies
+                .get(&policy.name)
+                .unwrap_or(&policy.default)
+                .clone()
+        }));
+        self.sender.clear();
+        if context.sender.is_empty() {
+            self.sender
+                .push_str(message.header().sending_facility().text().trim());
+        } else {
+            self.sender.push_str(&context.sender);
+        }
+        self.steps = 0;
+        self.anonymous = 0;
+        self.failed = None;
+        self.parked = false;
+    }
+}
+
+impl Run<'_> {
+    /// Counts a rule; `false` when the message has had enough.
+    pub(crate) fn step(&mut self, origin: OriginId) -> bool {
+        self.state.steps += 1;
+        if self.state.failed.is_some() {
+            return false;
+        }
+        let limit = if self.state.steps > MAX_STEPS {
+            "5,000,000 rules"
+        } else if self.state.tree.node_count() > MAX_NODES {
+            "4,000,000 elements"
+        } else {
+            return true;
+        };
+        self.limit(limit, origin);
+        false
+    }
+
+    pub(crate) fn limit(&mut self, limit: &'static str, origin: OriginId) {
+        if self.state.failed.is_none() {
+            self.state.failed = Some(ConvertError::Limit {
+                limit,
+                rule: self.package.rule(origin),
+            });
+        }
+    }
+
+    pub(crate) fn too_deep(&mut self, depth: u8, origin: OriginId) -> bool {
+        if depth <= MAX_DEPTH {
+            return false;
+        }
+        self.limit("48 maps inside each other", origin);
+        true
+    }
+}

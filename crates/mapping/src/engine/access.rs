@@ -1,0 +1,221 @@
+//! From a path of the plan to a node of the message, and the conditions that look there.
+
+use std::borrow::Cow;
+
+use hl7v2::structure::{GroupId, Item};
+use hl7v2::{Node, Segment};
+
+use super::{Run, helpers};
+use crate::plan::{Access, Comparison, Condition, Form, Root};
+
+/// Where the engine stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Here<'r> {
+    pub segment: Segment<'r>,
+    pub group: GroupId,
+    /// The value being mapped.
+    pub current: Option<Node<'r>>,
+    /// The resource being filled.
+    pub owner: u32,
+    pub depth: u8,
+}
+
+impl<'r> Here<'r> {
+    pub fn at(self, current: Node<'r>) -> Here<'r> {
+        Here {
+            current: Some(current),
+            ..self
+        }
+    }
+
+    pub fn deeper(self) -> Here<'r> {
+        Here {
+            depth: self.depth.saturating_add(1),
+            ..self
+        }
+    }
+}
+
+impl<'r> Run<'r> {
+    pub(crate) fn node(&self, access: Access, here: Here<'r>) -> Option<Node<'r>> {
+        let mut node = match access.root {
+            Root::Current => here.current?,
+            Root::Segment(name) => self.segment(name, here)?.field(usize::from(access.field)),
+        };
+        if access.repetition > 0 {
+            node = node.repetition(usize::from(access.repetition));
+        }
+        if access.component > 0 {
+            node = node.child(usize::from(access.component));
+            if access.subcomponent > 0 {
+                node = node.child(usize::from(access.subcomponent));
+            }
+        }
+        Some(node)
+    }
+
+    /// The segment of that name that belongs to where we stand.
+    pub(crate) fn segment(&self, name: [u8; 3], here: Here<'r>) -> Option<Segment<'r>> {
+        if here.segment.name().as_bytes() == name {
+            return Some(here.segment);
+        }
+        if &name == b"MSH" {
+            return self
+                .message
+                .segment(0)
+                .filter(|segment| segment.name() == "MSH")
+                .or_else(|| self.first(name));
+        }
+        let mut group = here.group;
+        let mut came_from = "";
+        loop {
+            if let Some(segment) = self.in_group(group, name, came_from) {
+                return Some(segment);
+            }
+            came_from = self.groups.name(group);
+            group = self.groups.parent(group)?;
+        }
+    }
+
+    fn first(&self, name: [u8; 3]) -> Option<Segment<'r>> {
+        self.message
+            .segments()
+            .find(|segment| segment.name().as_bytes() == name)
+    }
+
+    /// Directly in the group, else in a group inside it that is not another occurrence of where we come from.
+    fn in_group(&self, group: GroupId, name: [u8; 3], came_from: &str) -> Option<Segment<'r>> {
+        let items = self.groups.items(group);
+        let direct = items.iter().find_map(|item| match item {
+            Item::Segment { index, .. } => self
+                .message
+                .segment(*index)
+                .filter(|segment| segment.name().as_bytes() == name),
+            Item::Group(_) => None,
+        });
+        direct.or_else(|| {
+            items.iter().find_map(|item| match item {
+                Item::Group(inner) if self.groups.name(*inner) != came_from => {
+                    self.in_group(*inner, name, "")
+                }
+                _ => None,
+            })
+        })
+    }
+
+    /// The text of a node's first leaf, without the blanks that senders pad with; nothing when absent or `""`.
+    pub(crate) fn text(&mut self, node: Node<'r>) -> Option<Cow<'r, str>> {
+        if node.is_null() {
+            self.take_null(node);
+            return None;
+        }
+        let text = node.text();
+        self.take_first(node);
+        let text = match text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+            Cow::Owned(text) => {
+                self.odd_text(node);
+                match text.trim() {
+                    trimmed if trimmed.len() == text.len() => Cow::Owned(text),
+                    trimmed => Cow::Owned(trimmed.to_owned()),
+                }
+            }
+        };
+        // A component `""` of a field with others.
+        if text == "\"\"" {
+            self.take_null(node);
+            return None;
+        }
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The text for a test: nothing is marked as taken.
+    pub(crate) fn peek(&self, node: Node<'r>) -> Cow<'r, str> {
+        if node.is_null() {
+            return Cow::Borrowed("");
+        }
+        match node.text() {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        }
+    }
+
+    pub(crate) fn holds(&self, condition: &Condition, here: Here<'r>) -> bool {
+        let text = |access: &Access| {
+            self.node(*access, here)
+                .map_or(Cow::Borrowed(""), |node| self.peek(node))
+        };
+        match condition {
+            Condition::All(parts) => parts.iter().all(|part| self.holds(part, here)),
+            Condition::Any(parts) => parts.iter().any(|part| self.holds(part, here)),
+            Condition::Not(inner) => !self.holds(inner, here),
+            Condition::Valued(access) => self
+                .node(*access, here)
+                .is_some_and(|node| node.is_valued()),
+            Condition::Null(access) => self.node(*access, here).is_some_and(|node| node.is_null()),
+            Condition::Equals(access, value) => text(access) == value.as_str(),
+            Condition::In(access, values) => {
+                let text = text(access);
+                values.iter().any(|value| value.as_str() == text)
+            }
+            Condition::Count(access, comparison, number) => {
+                let count = self
+                    .node(*access, here)
+                    .map_or(0, |node| node.repetitions().filter(Node::is_valued).count());
+                match comparison {
+                    Comparison::Equal => count == *number,
+                    Comparison::NotEqual => count != *number,
+                    Comparison::Less => count < *number,
+                    Comparison::LessOrEqual => count <= *number,
+                    Comparison::Greater => count > *number,
+                    Comparison::GreaterOrEqual => count >= *number,
+                }
+            }
+            Condition::Is(access, form) => has_form(&text(access), *form),
+            Condition::StartsWith(access, start) => text(access).starts_with(start.as_str()),
+            Condition::Contains(access, part) => text(access).contains(part.as_str()),
+            Condition::Policy(policy, value) => self
+                .state
+                .policies
+                .get(*policy)
+                .is_some_and(|set| set == value),
+            Condition::Bound(name) => self.bound(*name).is_some(),
+        }
+    }
+
+    /// A rule that had an effect has used what its condition looked at.
+    pub(crate) fn take_condition(&mut self, condition: &Condition, here: Here<'r>) {
+        match condition {
+            Condition::All(parts) | Condition::Any(parts) => parts
+                .iter()
+                .for_each(|part| self.take_condition(part, here)),
+            Condition::Not(inner) => self.take_condition(inner, here),
+            Condition::Equals(access, _) | Condition::In(access, _) => {
+                if let Some(node) = self.node(*access, here) {
+                    self.take_first(node);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn has_form(text: &str, form: Form) -> bool {
+    use hl7v2::dtm::{Tolerance, parse, parse_tm};
+    match form {
+        Form::Number => fhir::tree::is_json_number(&super::slot::decimal(text)),
+        Form::Quantity => helpers::quantity(text).is_some(),
+        Form::Integer => {
+            !text.is_empty()
+                && text
+                    .strip_prefix(['-', '+'])
+                    .unwrap_or(text)
+                    .bytes()
+                    .all(|b| b.is_ascii_digit())
+        }
+        Form::Date => parse(text, Tolerance::LENIENT).is_ok(),
+        Form::Time => parse_tm(text, Tolerance::LENIENT).is_ok(),
+        Form::Oid => helpers::is_oid(text),
+        Form::Uri => helpers::is_uri(text),
+    }
+}

@@ -1,0 +1,595 @@
+//! Coded values: code tables, coding systems, assigning authorities.
+
+use std::borrow::Cow;
+
+use fhir::NameId;
+use fhir::primitive::Primitive;
+use fhir::tree::{Key, NodeId};
+use hl7v2::{Level, Node};
+
+use super::Run;
+use super::access::Here;
+use super::helpers::{is_oid, is_uri, urn_part};
+use super::slot::{Emitted, Slot};
+use crate::plan::{MapId, Miss, OriginId, Shape, Table, TableId, Target};
+use crate::report::{CodeMiss, ReportCode};
+
+/// Where HL7 keeps its v2 tables as FHIR code systems.
+const V2_TABLES: &str = "http://terminology.hl7.org/CodeSystem/v2-";
+
+/// Names of the elements of Coding and CodeableConcept.
+struct Names {
+    coding: Key,
+    text: Key,
+    system: Key,
+    code: Key,
+    display: Key,
+}
+
+fn names() -> Names {
+    let key = |name: &str, order: u16| Key {
+        name: NameId::of(name).unwrap_or(NameId::RESOURCE_TYPE),
+        order,
+    };
+    Names {
+        coding: key("coding", 3),
+        text: key("text", 9),
+        system: key("system", 3),
+        code: key("code", 5),
+        display: key("display", 6),
+    }
+}
+
+/// Code, text and system of one triplet of a CWE.
+struct Triplet<'r> {
+    code: Node<'r>,
+    display: Node<'r>,
+    system: Option<Node<'r>>,
+}
+
+/// CWE.1-3, CWE.4-6 and CWE.10-12; for a bare code only the first.
+fn triplets(node: Node<'_>) -> impl Iterator<Item = Triplet<'_>> {
+    let composite = node.level() != Level::Subcomponent;
+    [1, 4, 10]
+        .into_iter()
+        .take(if composite { 3 } else { 1 })
+        .map(move |first| Triplet {
+            code: node.child(first),
+            display: node.child(first + 1),
+            system: Some(node.child(first + 2)),
+        })
+}
+
+impl<'r> Run<'r> {
+    /// Translates the current value by a table into the slot.
+    pub(crate) fn table(
+        &mut self,
+        slot: Slot,
+        shape: Shape,
+        table: TableId,
+        miss: Option<Miss>,
+        base: Option<MapId>,
+        here: Here<'r>,
+        origin: OriginId,
+    ) -> Emitted {
+        let (Some(node), plan) = (here.current, self.plan) else {
+            return Emitted::Nothing;
+        };
+        let Some(table) = plan.tables.get(table) else {
+            return Emitted::Nothing;
+        };
+        let miss = miss.unwrap_or(table.miss);
+        match shape {
+            Shape::Primitive(primitive) => {
+                self.table_primitive(slot, primitive, table, miss, node, origin)
+            }
+            Shape::Coding => self.table_coding(slot, table, miss, node, origin),
+            _ => self.table_concept(slot, table, miss, base, here, node, origin),
+        }
+    }
+
+    fn table_primitive(
+        &mut self,
+        slot: Slot,
+        primitive: Primitive,
+        table: &'r Table,
+        miss: Miss,
+        node: Node<'r>,
+        origin: OriginId,
+    ) -> Emitted {
+        let Some(code) = self.text(node) else {
+            return Emitted::Nothing;
+        };
+        let target = find(table, &code)
+            .and_then(|targets| targets.first())
+            .or_else(|| {
+                self.miss(table, miss, node, origin, slot);
+                table.default.as_ref()
+            });
+        match target {
+            Some(target)
+                if self.put_primitive(
+                    slot,
+                    primitive,
+                    &target.code,
+                    Some(node.place()),
+                    origin,
+                ) =>
+            {
+                Emitted::Data
+            }
+            _ => Emitted::Nothing,
+        }
+    }
+
+    fn table_coding(
+        &mut self,
+        slot: Slot,
+        table: &'r Table,
+        miss: Miss,
+        node: Node<'r>,
+        origin: OriginId,
+    ) -> Emitted {
+        let keys = names();
+        for triplet in triplets(node) {
+            if let Some(target) = self
+                .match_triplet(table, &triplet)
+                .and_then(|targets| targets.first())
+            {
+                let object = self.open(slot, origin);
+                self.put_target(object, target, &keys, origin);
+                return Emitted::Data;
+            }
+        }
+        if !node.child(1).is_valued() && node.level() != Level::Subcomponent {
+            return Emitted::Nothing;
+        }
+        self.miss(table, miss, node, origin, slot);
+        if let Some(target) = &table.default {
+            let object = self.open(slot, origin);
+            self.put_target(object, target, &keys, origin);
+            return Emitted::Data;
+        }
+        if miss == Miss::Drop {
+            Emitted::Nothing
+        } else {
+            self.plain_coding(slot, node, origin)
+        }
+    }
+
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call site; a struct would only rename them"
+    )]
+    fn table_concept(
+        &mut self,
+        slot: Slot,
+        table: &'r Table,
+        miss: Miss,
+        base: Option<MapId>,
+        here: Here<'r>,
+        node: Node<'r>,
+        origin: OriginId,
+    ) -> Emitted {
+        let matched = triplets(node).any(|triplet| self.match_triplet(table, &triplet).is_some());
+        if !matched {
+            let valued = triplets(node).any(|triplet| triplet.code.is_valued());
+            if valued {
+                self.miss(table, miss, node, origin, slot);
+            }
+            match (&table.default, miss) {
+                (Some(target), _) if valued => {
+                    let keys = names();
+                    let object = self.open(slot, origin);
+                    let codings = self.state.tree.add_array(object, keys.coding);
+                    let coding = self.open(Slot::Element(codings), origin);
+                    self.put_target(coding, target, &keys, origin);
+                    self.plain_codings(codings, node, &keys, origin);
+                    return Emitted::Data;
+                }
+                (_, Miss::Drop) if valued => return Emitted::Nothing,
+                _ => {}
+            }
+            return match base {
+                Some(map) => self.map(slot, Shape::CodeableConcept, map, &[], here, origin),
+                None => self.plain_concept(slot, node, origin),
+            };
+        }
+        let keys = names();
+        let object = self.open(slot, origin);
+        let codings = self.state.tree.add_array(object, keys.coding);
+        for triplet in triplets(node) {
+            match self.match_triplet(table, &triplet) {
+                Some(targets) => {
+                    for target in targets {
+                        let coding = self.open(Slot::Element(codings), origin);
+                        self.put_target(coding, target, &keys, origin);
+                    }
+                    // The source code stays beside a translation into another system, if it said which system it is of.
+                    let translated = targets.iter().all(|target| {
+                        target.code != self.peek(triplet.code)
+                            || !target.system.starts_with(V2_TABLES)
+                    });
+                    if translated && triplet.system.is_some_and(|system| system.is_valued()) {
+                        self.put_triplet(codings, &triplet, &keys, origin);
+                    } else {
+                        for part in [Some(triplet.code), Some(triplet.display), triplet.system]
+                            .into_iter()
+                            .flatten()
+                        {
+                            self.take_first(part);
+                        }
+                    }
+                }
+                None => {
+                    self.put_triplet(codings, &triplet, &keys, origin);
+                }
+            }
+        }
+        self.concept_text(object, node, true, &keys, origin);
+        Emitted::Data
+    }
+
+    /// The value as it stands, for a CodeableConcept that no map makes.
+    pub(crate) fn plain_concept(
+        &mut self,
+        slot: Slot,
+        node: Node<'r>,
+        origin: OriginId,
+    ) -> Emitted {
+        let keys = names();
+        let object = self.open(slot, origin);
+        let codings = self.state.tree.add_array(object, keys.coding);
+        let any = self.plain_codings(codings, node, &keys, origin);
+        let text = self.concept_text(object, node, any, &keys, origin);
+        if any || text {
+            return Emitted::Data;
+        }
+        self.close_empty(slot, object);
+        Emitted::Nothing
+    }
+
+    pub(crate) fn plain_coding(&mut self, slot: Slot, node: Node<'r>, origin: OriginId) -> Emitted {
+        let keys = names();
+        let object = self.open(slot, origin);
+        let found = triplets(node)
+            .next()
+            .is_some_and(|triplet| self.triplet_into(object, &triplet, &keys, origin));
+        if found {
+            return Emitted::Data;
+        }
+        self.close_empty(slot, object);
+        Emitted::Nothing
+    }
+
+    fn plain_codings(
+        &mut self,
+        codings: NodeId,
+        node: Node<'r>,
+        keys: &Names,
+        origin: OriginId,
+    ) -> bool {
+        let mut any = false;
+        for triplet in triplets(node) {
+            any |= self.put_triplet(codings, &triplet, keys, origin);
+        }
+        any
+    }
+
+    fn put_triplet(
+        &mut self,
+        codings: NodeId,
+        triplet: &Triplet<'r>,
+        keys: &Names,
+        origin: OriginId,
+    ) -> bool {
+        if !triplet.code.is_valued() {
+            return false;
+        }
+        let coding = self.open(Slot::Element(codings), origin);
+        if self.triplet_into(coding, triplet, keys, origin) {
+            return true;
+        }
+        self.close_empty(Slot::Element(codings), coding);
+        false
+    }
+
+    fn triplet_into(
+        &mut self,
+        coding: NodeId,
+        triplet: &Triplet<'r>,
+        keys: &Names,
+        origin: OriginId,
+    ) -> bool {
+        let Some(code) = self.text(triplet.code) else {
+            return false;
+        };
+        let slot = Slot::Member(coding, keys.code);
+        // Two blanks inside a code are one for FHIR.
+        let code: Cow<'_, str> = if code.contains("  ") || code.contains(['\n', '\t']) {
+            Cow::Owned(code.split_whitespace().collect::<Vec<_>>().join(" "))
+        } else {
+            code
+        };
+        if !self.put_primitive(
+            slot,
+            Primitive::Code,
+            &code,
+            Some(triplet.code.place()),
+            origin,
+        ) {
+            return false;
+        }
+        if let Some(system) = triplet.system.and_then(|system| self.text(system)) {
+            let uri = self.system(system);
+            self.put_primitive(
+                Slot::Member(coding, keys.system),
+                Primitive::Uri,
+                &uri,
+                None,
+                origin,
+            );
+        }
+        if let Some(display) = self.text(triplet.display) {
+            self.put_primitive(
+                Slot::Member(coding, keys.display),
+                Primitive::String,
+                &display,
+                None,
+                origin,
+            );
+        }
+        true
+    }
+
+    /// CWE.9 is the original text; without a code the text of the first triplet says what is meant.
+    fn concept_text(
+        &mut self,
+        object: NodeId,
+        node: Node<'r>,
+        coded: bool,
+        keys: &Names,
+        origin: OriginId,
+    ) -> bool {
+        let composite = node.level() != Level::Subcomponent;
+        let candidates: &[usize] = if coded { &[9] } else { &[9, 2, 5] };
+        for number in candidates.iter().filter(|_| composite) {
+            if let Some(text) = self.text(node.child(*number)) {
+                return self.put_primitive(
+                    Slot::Member(object, keys.text),
+                    Primitive::String,
+                    &text,
+                    None,
+                    origin,
+                );
+            }
+        }
+        false
+    }
+
+    fn put_target(&mut self, coding: NodeId, target: &Target, keys: &Names, origin: OriginId) {
+        if !target.system.is_empty() {
+            self.put_member(
+                coding,
+                keys.system.name,
+                keys.system.order,
+                &target.system,
+                origin,
+            );
+        }
+        self.put_member(
+            coding,
+            keys.code.name,
+            keys.code.order,
+            &target.code,
+            origin,
+        );
+        if let Some(display) = &target.display {
+            self.put_member(
+                coding,
+                keys.display.name,
+                keys.display.order,
+                display,
+                origin,
+            );
+        }
+    }
+
+    /// The targets of a triplet: its code is listed, and its system is one that the table translates, or none.
+    fn match_triplet(&self, table: &'r Table, triplet: &Triplet<'r>) -> Option<&'r [Target]> {
+        if !triplet.code.is_valued() {
+            return None;
+        }
+        let system = triplet
+            .system
+            .map(|system| self.peek(system))
+            .unwrap_or_default();
+        let fits = system.is_empty()
+            || table.source.is_empty()
+            || table
+                .source
+                .iter()
+                .any(|source| same_system(source, &system));
+        if !fits {
+            return None;
+        }
+        find(table, &self.peek(triplet.code))
+    }
+
+    fn miss(&mut self, table: &Table, miss: Miss, node: Node<'r>, origin: OriginId, slot: Slot) {
+        let place = node.place();
+        self.state.report.code_misses.push(CodeMiss {
+            table: table.name.clone(),
+            place,
+        });
+        match miss {
+            Miss::Keep => {}
+            Miss::Drop => self.note(ReportCode::CodeDropped, Some(place), origin, slot),
+            Miss::Park => self.state.parked = true,
+            Miss::Fail => {
+                if self.state.failed.is_none() {
+                    self.state.failed = Some(super::ConvertError::CodeMiss {
+                        table: table.name.clone(),
+                        place: place.to_string(),
+                        rule: self.package.rule(origin),
+                    });
+                }
+            }
+        }
+    }
+
+    // === systems and authorities ===
+
+    /// The URI of a coding system named as in HL7 table 0396.
+    pub(crate) fn system(&self, name: Cow<'r, str>) -> Cow<'r, str> {
+        if let Some(table) = v2_table(&name) {
+            return Cow::Owned(format!("{V2_TABLES}{table}"));
+        }
+        if let Some(target) = self
+            .plan
+            .coding_systems
+            .and_then(|table| self.plan.tables.get(table))
+            .and_then(|table| find(table, &name))
+            .and_then(|targets| targets.first())
+        {
+            return Cow::Borrowed(target.code.as_str());
+        }
+        if is_oid(&name) {
+            return Cow::Owned(format!("urn:oid:{name}"));
+        }
+        if is_uri(&name) {
+            return name;
+        }
+        Cow::Owned(self.local("system", Some(&self.state.sender), &name))
+    }
+
+    /// The identifier system of an HD.
+    pub(crate) fn authority_of(&mut self, hd: Node<'r>) -> Cow<'r, str> {
+        self.authority(Some(hd.child(1)), Some(hd.child(2)), Some(hd.child(3)))
+    }
+
+    /// The identifier system of namespace, universal id and its type (HD.1-3, EI.2-4).
+    pub(crate) fn authority(
+        &mut self,
+        namespace: Option<Node<'r>>,
+        universal: Option<Node<'r>>,
+        kind: Option<Node<'r>>,
+    ) -> Cow<'r, str> {
+        let mut read =
+            |node: Option<Node<'r>>| node.and_then(|node| self.text(node)).unwrap_or_default();
+        let (namespace, universal, kind) = (read(namespace), read(universal), read(kind));
+        let known = |name: &str| {
+            let table = self
+                .plan
+                .authorities
+                .and_then(|table| self.plan.tables.get(table))?;
+            find(table, name)?
+                .first()
+                .map(|target| Cow::Borrowed(target.code.as_str()))
+        };
+        for id in [&universal, &namespace] {
+            if id.is_empty() {
+                continue;
+            }
+            if let Some(system) = known(id) {
+                return system;
+            }
+            let oid = id.strip_prefix("urn:oid:").unwrap_or(id);
+            if is_oid(oid) {
+                return Cow::Owned(format!("urn:oid:{oid}"));
+            }
+            if is_uri(id) {
+                return Cow::Owned(id.clone().into_owned());
+            }
+            if uuid::Uuid::try_parse(id).is_ok() || matches!(&*kind, "UUID" | "GUID") {
+                return Cow::Owned(format!("urn:uuid:{}", id.to_ascii_lowercase()));
+            }
+        }
+        if !universal.is_empty() {
+            return Cow::Owned(self.local("authority", None, &universal));
+        }
+        if namespace.is_empty() {
+            // A number that nobody vouches for is the sender's own.
+            return Cow::Owned(self.local("sender", None, &self.state.sender));
+        }
+        Cow::Owned(self.local("authority", None, &namespace))
+    }
+
+    /// A URI for what only has a local name.
+    fn local(&self, kind: &str, sender: Option<&str>, name: &str) -> String {
+        let mut out = String::with_capacity(48);
+        super::text::append(&mut out, format_args!("{}:{kind}", self.context.base()));
+        for part in sender.into_iter().chain([name]) {
+            out.push(':');
+            if part.is_empty() {
+                out.push_str("unknown");
+            }
+            urn_part(&mut out, part);
+        }
+        out
+    }
+}
+
+/// The targets of a code; a code in lower case is found in upper case too.
+fn find<'t>(table: &'t Table, code: &str) -> Option<&'t [Target]> {
+    let targets = table.codes.get(code).or_else(|| {
+        let upper = code.to_ascii_uppercase();
+        (upper != code).then(|| table.codes.get(&upper)).flatten()
+    })?;
+    (!targets.is_empty()).then_some(targets)
+}
+
+/// `0001` of `HL70001`, `HL7-0001`, `0001`.
+fn v2_table(name: &str) -> Option<&str> {
+    let number = name
+        .strip_prefix("HL7")
+        .map_or(name, |rest| rest.trim_start_matches(['-', ' ', '_']));
+    (number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit())).then_some(number)
+}
+
+/// Whether a coding system of a message is the one a table translates.
+fn same_system(source: &str, system: &str) -> bool {
+    source == system || matches!((v2_table(source), v2_table(system)), (Some(a), Some(b)) if a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v2_tables_by_any_of_their_names() {
+        assert_eq!(v2_table("HL70001"), Some("0001"));
+        assert_eq!(v2_table("0001"), Some("0001"));
+        assert_eq!(v2_table("HL7-0203"), Some("0203"));
+        assert_eq!(v2_table("LN"), None);
+        assert!(
+            same_system("HL70001", "0001")
+                && !same_system("HL70001", "HL70002")
+                && same_system("LN", "LN")
+        );
+    }
+
+    #[test]
+    fn the_keys_of_codings_are_r4s() {
+        let r4 = fhir::definitions::r4();
+        let (coding, concept) = (
+            r4.type_("Coding").unwrap(),
+            r4.type_("CodeableConcept").unwrap(),
+        );
+        let keys = names();
+        for (type_id, key, name) in [
+            (concept, keys.coding, "coding"),
+            (concept, keys.text, "text"),
+            (coding, keys.system, "system"),
+            (coding, keys.code, "code"),
+            (coding, keys.display, "display"),
+        ] {
+            let element = r4.element(type_id, name).unwrap();
+            assert_eq!(
+                (key.name, key.order),
+                (element.name, element.order),
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,493 @@
+//! Rules at work: each puts its result into a slot, and says whether there was one.
+
+use hl7v2::Node;
+
+use super::access::Here;
+use super::slot::{Emitted, Slot};
+use super::{Made, Run, merge};
+use crate::plan::{
+    Body, Condition, Field, Identity, Makes, MapId, OriginId, Rule, Select, Shape, WriteMode,
+};
+use crate::report::ReportCode;
+use fhir::tree::{Kind, NodeId};
+
+impl<'r> Run<'r> {
+    /// All fields of an object.
+    pub(crate) fn fields(
+        &mut self,
+        parent: NodeId,
+        fields: &'r [Field],
+        here: Here<'r>,
+    ) -> Emitted {
+        let mut emitted = Emitted::Nothing;
+        for field in fields {
+            emitted = emitted.max(self.field(parent, field, here));
+        }
+        emitted
+    }
+
+    fn field(&mut self, parent: NodeId, field: &'r Field, here: Here<'r>) -> Emitted {
+        let there = self.state.tree.get(parent, field.key.name);
+        if field.array {
+            let list = match there {
+                Some(list) => list,
+                None => self.state.tree.add_array(parent, field.key),
+            };
+            let mut emitted = Emitted::Nothing;
+            for rule in &field.rules {
+                emitted = emitted.max(self.rule(Slot::Element(list), field.shape, rule, here));
+            }
+            if emitted == Emitted::Nothing && there.is_none() {
+                self.state.tree.remove(parent, list);
+            }
+            return emitted;
+        }
+        let slot = match there {
+            None => Slot::Member(parent, field.key),
+            Some(_) if field.replace => Slot::Member(parent, field.key),
+            // An object is added to; of texts the first stays.
+            Some(node) if self.state.tree.kind(node) == Kind::Object => Slot::Into(node),
+            Some(_) => return Emitted::Nothing,
+        };
+        let taken_choice = field
+            .choice
+            .iter()
+            .any(|other| self.state.tree.get(parent, *other).is_some());
+        for rule in &field.rules {
+            if taken_choice {
+                if !rule.constant && self.would_apply(rule, here) {
+                    self.note(
+                        ReportCode::SecondChoice,
+                        None,
+                        rule.origin,
+                        Slot::Member(parent, field.key),
+                    );
+                }
+                continue;
+            }
+            let emitted = self.rule(slot, field.shape, rule, here);
+            if emitted != Emitted::Nothing {
+                if let (Some(old), Slot::Member(..)) = (there, slot) {
+                    self.state.tree.remove(parent, old);
+                }
+                return emitted;
+            }
+        }
+        Emitted::Nothing
+    }
+
+    /// Whether a rule that may not write would have something to say.
+    fn would_apply(&self, rule: &Rule, here: Here<'r>) -> bool {
+        let current = match rule.select {
+            Select::Here => {
+                return rule
+                    .when
+                    .as_ref()
+                    .is_some_and(|when| self.holds(when, here));
+            }
+            Select::From(access) | Select::Each(access) => self.node(access, here),
+        };
+        current.is_some_and(|node| {
+            node.is_valued()
+                && rule
+                    .when
+                    .as_ref()
+                    .is_none_or(|when| self.holds(when, here.at(node)))
+        })
+    }
+
+    pub(crate) fn rule(
+        &mut self,
+        slot: Slot,
+        shape: Shape,
+        rule: &'r Rule,
+        here: Here<'r>,
+    ) -> Emitted {
+        if !self.step(rule.origin) {
+            return Emitted::Nothing;
+        }
+        match rule.select {
+            Select::Here => self.once(slot, shape, rule, here),
+            Select::From(access) => match self.node(access, here) {
+                Some(node) if node.is_valued() => self.once(slot, shape, rule, here.at(node)),
+                Some(node) if node.is_null() => {
+                    self.take_null(node);
+                    Emitted::Nothing
+                }
+                _ => Emitted::Nothing,
+            },
+            Select::Each(access) => {
+                let Some(node) = self.node(access, here) else {
+                    return Emitted::Nothing;
+                };
+                let mut emitted = Emitted::Nothing;
+                for repetition in node.repetitions() {
+                    if repetition.is_null() {
+                        self.take_null(repetition);
+                    } else if repetition.is_valued() {
+                        emitted = emitted.max(self.once(slot, shape, rule, here.at(repetition)));
+                        if emitted != Emitted::Nothing && matches!(slot, Slot::Member(..)) {
+                            break;
+                        }
+                    }
+                }
+                emitted
+            }
+        }
+    }
+
+    fn once(&mut self, slot: Slot, shape: Shape, rule: &'r Rule, here: Here<'r>) -> Emitted {
+        if let Some(when) = &rule.when
+            && !self.holds(when, here)
+        {
+            return Emitted::Nothing;
+        }
+        let emitted = self.body(slot, shape, rule, here);
+        if emitted != Emitted::Nothing
+            && let Some(when) = &rule.when
+        {
+            self.take_condition(when, here);
+        }
+        emitted
+    }
+
+    fn body(&mut self, slot: Slot, shape: Shape, rule: &'r Rule, here: Here<'r>) -> Emitted {
+        let origin = rule.origin;
+        match &rule.body {
+            Body::Value => match (shape, here.current) {
+                (Shape::Primitive(primitive), Some(node)) => match self.text(node) {
+                    Some(text)
+                        if self.put_primitive(
+                            slot,
+                            primitive,
+                            &text,
+                            Some(node.place()),
+                            origin,
+                        ) =>
+                    {
+                        Emitted::Data
+                    }
+                    _ => Emitted::Nothing,
+                },
+                (Shape::Coding, Some(node)) => self.plain_coding(slot, node, origin),
+                (Shape::CodeableConcept, Some(node)) => self.plain_concept(slot, node, origin),
+                _ => Emitted::Nothing,
+            },
+            Body::Text(template) => self.put_template(slot, shape, template, rule, here),
+            Body::Texts(templates) => {
+                let mut emitted = Emitted::Nothing;
+                for template in templates {
+                    emitted = emitted.max(self.put_template(slot, shape, template, rule, here));
+                }
+                emitted
+            }
+            Body::Object(fields) => self.object(slot, fields, &[], rule.constant, here, origin),
+            Body::Map(map) => self.map(slot, shape, *map, &rule.set, here, origin),
+            Body::Table(table, miss, base) => {
+                let emitted = self.table(slot, shape, *table, *miss, *base, here, origin);
+                if emitted != Emitted::Nothing && !rule.set.is_empty() {
+                    self.set_last(slot, &rule.set, here);
+                }
+                emitted
+            }
+            Body::Ref(name) => match self.bound(*name) {
+                Some(resource) => self.put_reference(slot, resource, origin),
+                None => Emitted::Nothing,
+            },
+            Body::Make(make) => {
+                let fields = Contents {
+                    fields: &make.fields,
+                    set: &[],
+                };
+                match self.resource(
+                    make.type_name,
+                    make.key.as_ref(),
+                    make.write,
+                    fields,
+                    here,
+                    origin,
+                ) {
+                    Some(resource) => self.put_reference(slot, resource, origin),
+                    None => Emitted::Nothing,
+                }
+            }
+        }
+    }
+
+    fn put_template(
+        &mut self,
+        slot: Slot,
+        shape: Shape,
+        template: &'r crate::plan::Template,
+        rule: &Rule,
+        here: Here<'r>,
+    ) -> Emitted {
+        let (Shape::Primitive(primitive), Some(rendered)) = (shape, self.render(template, here))
+        else {
+            return Emitted::Nothing;
+        };
+        let place = Self::place(rendered.place);
+        if !self.put_primitive(slot, primitive, &rendered.text, place, rule.origin) {
+            return Emitted::Nothing;
+        }
+        if rule.constant {
+            Emitted::Constant
+        } else {
+            Emitted::Data
+        }
+    }
+
+    /// An object of its own, or more of one that is there.
+    fn object(
+        &mut self,
+        slot: Slot,
+        fields: &'r [Field],
+        set: &'r [Field],
+        constant: bool,
+        here: Here<'r>,
+        origin: OriginId,
+    ) -> Emitted {
+        if self.too_deep(here.depth, origin) {
+            return Emitted::Nothing;
+        }
+        let node = self.open(slot, origin);
+        let emitted = self.fields(node, fields, here.deeper());
+        if emitted == Emitted::Data || (constant && emitted == Emitted::Constant) {
+            return emitted.max(self.fields(node, set, here.deeper()));
+        }
+        self.close_empty(slot, node);
+        Emitted::Nothing
+    }
+
+    /// Applies a map to the current value.
+    pub(crate) fn map(
+        &mut self,
+        slot: Slot,
+        shape: Shape,
+        map: MapId,
+        set: &'r [Field],
+        here: Here<'r>,
+        origin: OriginId,
+    ) -> Emitted {
+        let Some(map) = self.plan.maps.get(map) else {
+            return Emitted::Nothing;
+        };
+        if self.too_deep(here.depth, origin) || !self.step(map.origin) {
+            return Emitted::Nothing;
+        }
+        let deeper = here.deeper();
+        if let Some(when) = &map.when
+            && !self.holds(when, deeper)
+        {
+            return Emitted::Nothing;
+        }
+        let emitted = match &map.makes {
+            Makes::Resource(type_name) => {
+                let contents = Contents {
+                    fields: &map.fields,
+                    set,
+                };
+                match self.resource(
+                    type_name,
+                    map.key.as_ref(),
+                    map.write,
+                    contents,
+                    deeper,
+                    origin,
+                ) {
+                    Some(resource) => self.put_reference(slot, resource, origin),
+                    None => Emitted::Nothing,
+                }
+            }
+            Makes::Complex => self.object(slot, &map.fields, set, false, deeper, origin),
+            Makes::Primitive => {
+                let mut emitted = Emitted::Nothing;
+                for rule in &map.result {
+                    emitted = self.rule(slot, shape, rule, deeper);
+                    if emitted != Emitted::Nothing {
+                        break;
+                    }
+                }
+                emitted
+            }
+        };
+        if emitted != Emitted::Nothing
+            && let Some(when) = &map.when
+        {
+            self.take_condition(when, deeper);
+        }
+        emitted
+    }
+
+    /// `set:` beside `table:` goes to the object that was just made.
+    fn set_last(&mut self, slot: Slot, set: &'r [Field], here: Here<'r>) {
+        let made = match slot {
+            Slot::Member(parent, key) => self.state.tree.get(parent, key.name),
+            Slot::Element(parent) => self
+                .state
+                .tree
+                .children(parent)
+                .last()
+                .map(|(_, node)| node),
+            Slot::Into(node) => Some(node),
+        };
+        if let Some(node) = made {
+            self.fields(node, set, here.deeper());
+        }
+    }
+
+    /// Makes a resource, or adds to the one of the same identity; nothing when no field of it has a value.
+    pub(crate) fn resource(
+        &mut self,
+        type_name: &'static str,
+        key: Option<&'r Identity>,
+        write: WriteMode,
+        contents: Contents<'r>,
+        here: Here<'r>,
+        origin: OriginId,
+    ) -> Option<u32> {
+        let identified = self.identify(type_name, key, here);
+        if let Some(known) = self
+            .state
+            .by_identity
+            .get(&(type_name, identified.uuid))
+            .copied()
+        {
+            return self.add_to(known, contents, here, origin);
+        }
+        let number = u32::try_from(self.state.made.len()).ok()?;
+        let node = self.state.tree.object();
+        self.state.tree.set_origin(node, origin);
+        let key = fhir::tree::Key {
+            name: fhir::NameId::RESOURCE_TYPE,
+            order: 0,
+        };
+        self.state.tree.add_string(node, key, type_name);
+        self.state.made.push(Made {
+            node,
+            type_name,
+            uuid: identified.uuid,
+            write,
+            condition: identified.condition,
+        });
+        let inner = Here {
+            owner: number,
+            ..here.deeper()
+        };
+        if self.fields(node, contents.fields, inner) != Emitted::Data {
+            // Whatever it referred to would have been data; so it stands last.
+            self.state.made.truncate(number as usize);
+            return None;
+        }
+        self.state
+            .by_identity
+            .insert((type_name, identified.uuid), number);
+        self.fields(node, contents.set, inner);
+        self.ensure_identifier(number);
+        Some(number)
+    }
+
+    fn add_to(
+        &mut self,
+        known: u32,
+        contents: Contents<'r>,
+        here: Here<'r>,
+        origin: OriginId,
+    ) -> Option<u32> {
+        let scratch = self.state.tree.object();
+        self.state.tree.set_origin(scratch, origin);
+        let inner = Here {
+            owner: known,
+            ..here.deeper()
+        };
+        self.fields(scratch, contents.fields, inner);
+        self.fields(scratch, contents.set, inner);
+        let there = self.state.made.get(known as usize)?.node;
+        merge::merge(&mut self.state.tree, there, scratch);
+        Some(known)
+    }
+
+    /// Adds a map's elements to a resource made earlier.
+    pub(crate) fn add_map(&mut self, resource: u32, map: MapId, here: Here<'r>) {
+        let (Some(map), Some(made)) = (
+            self.plan.maps.get(map),
+            self.state.made.get(resource as usize),
+        ) else {
+            return;
+        };
+        let node = made.node;
+        if let Some(when) = &map.when {
+            if !self.holds(when, here) {
+                return;
+            }
+            self.take_condition(when, here);
+        }
+        self.fields(
+            node,
+            &map.fields,
+            Here {
+                owner: resource,
+                ..here
+            },
+        );
+    }
+
+    // === what was used ===
+
+    /// Marks leaves as taken by a rule.
+    pub(crate) fn take(&mut self, leaves: std::ops::Range<usize>) {
+        for leaf in leaves {
+            if let Some(word) = self.state.taken.get_mut(leaf / 64) {
+                *word |= 1 << (leaf % 64);
+            }
+        }
+    }
+
+    pub(crate) fn take_first(&mut self, node: Node<'r>) {
+        let leaves = node.leaves();
+        if !leaves.is_empty() {
+            self.take(leaves.start..leaves.start + 1);
+        }
+    }
+
+    /// The sender asks to delete a value: it is never written, and told in the report.
+    pub(crate) fn take_null(&mut self, node: Node<'r>) {
+        self.take(node.leaves());
+        let place = node.place();
+        if !self.state.report.deleted.contains(&place) {
+            self.state.report.deleted.push(place);
+        }
+    }
+
+    pub(crate) fn odd_text(&mut self, node: Node<'r>) {
+        let mut issues = Vec::new();
+        node.text_with(&mut issues);
+        for issue in issues {
+            let known = self
+                .state
+                .report
+                .issues
+                .iter()
+                .any(|known| known.code == ReportCode::OddText && known.place == issue.place);
+            if !known {
+                self.state.report.issues.push(crate::report::ReportIssue {
+                    code: ReportCode::OddText,
+                    place: issue.place,
+                    rule: String::new(),
+                    element: String::new(),
+                });
+            }
+        }
+    }
+
+    pub(crate) fn condition_holds(&self, condition: Option<&Condition>, here: Here<'r>) -> bool {
+        condition.is_none_or(|condition| self.holds(condition, here))
+    }
+}
+
+/// The rules of a resource: its own, and what the place that makes it sets.
+#[derive(Clone, Copy)]
+pub(crate) struct Contents<'r> {
+    pub fields: &'r [Field],
+    pub set: &'r [Field],
+}

@@ -1,0 +1,229 @@
+//! What the helpers of the templates do, as functions of texts.
+
+use std::borrow::Cow;
+
+use fhir::primitive::Primitive;
+use fhir::tree::is_json_number;
+use handlebars::Handlebars;
+
+use super::moment::{Moment, convert};
+use super::slot::decimal;
+
+/// Comparator and number of `<5`, `>= 40`, `3.5`; the number has the digits of the text.
+pub(crate) fn quantity(text: &str) -> Option<(&'static str, Cow<'_, str>)> {
+    let text = text.trim();
+    let (comparator, rest) = if let Some(rest) = text
+        .strip_prefix("<=")
+        .or_else(|| text.strip_prefix("=<"))
+        .or_else(|| text.strip_prefix('≤'))
+    {
+        ("<=", rest)
+    } else if let Some(rest) = text
+        .strip_prefix(">=")
+        .or_else(|| text.strip_prefix("=>"))
+        .or_else(|| text.strip_prefix('≥'))
+    {
+        (">=", rest)
+    } else if let Some(rest) = text.strip_prefix('<') {
+        ("<", rest)
+    } else if let Some(rest) = text.strip_prefix('>') {
+        (">", rest)
+    } else {
+        ("", text.strip_prefix('=').unwrap_or(text))
+    };
+    let rest = rest.trim();
+    let starts = rest.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
+    let number = decimal(rest);
+    (starts && rest.bytes().any(|b| b.is_ascii_digit()) && is_json_number(&number))
+        .then_some((comparator, number))
+}
+
+/// Low and high of a reference range: `3.5-5.1`, `3.5 - 5.1`, `<200`, `>=40`, `0.5 to 1.5`.
+pub(crate) fn range(text: &str) -> (Option<String>, Option<String>) {
+    let text = text.trim();
+    if let Some((comparator, number)) = quantity(text) {
+        let number = Some(number.into_owned());
+        return match comparator {
+            "<" | "<=" => (None, number),
+            ">" | ">=" => (number, None),
+            _ => (None, None),
+        };
+    }
+    let split = |at: usize, width: usize| {
+        let (low, high) = (text.get(..at)?, text.get(at + width..)?);
+        let number = |part: &str| {
+            quantity(part)
+                .filter(|(comparator, _)| comparator.is_empty())
+                .map(|(_, number)| number.into_owned())
+        };
+        Some((Some(number(low)?), Some(number(high)?)))
+    };
+    // The first `-` after a digit divides; a minus sign in front of the low end does not.
+    let dash = text.char_indices().skip(1).find(|(at, c)| {
+        matches!(c, '-' | '–')
+            && text
+                .get(..*at)
+                .is_some_and(|low| low.trim_end().ends_with(|c: char| c.is_ascii_digit()))
+    });
+    dash.and_then(|(at, c)| split(at, c.len_utf8()))
+        .or_else(|| text.find(" to ").and_then(|at| split(at, 4)))
+        .unwrap_or((None, None))
+}
+
+pub(crate) fn is_oid(text: &str) -> bool {
+    let mut parts = text.split('.');
+    matches!(parts.next(), Some("0" | "1" | "2"))
+        && text.contains('.')
+        && parts.all(|part| {
+            !part.is_empty()
+                && part.bytes().all(|b| b.is_ascii_digit())
+                && (part.len() == 1 || !part.starts_with('0'))
+        })
+}
+
+/// Whether the text is an absolute address.
+pub(crate) fn is_uri(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return false;
+    };
+    !rest.is_empty()
+        && scheme.len() > 1
+        && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+        && !text.contains(char::is_whitespace)
+        && (rest.starts_with("//") || matches!(scheme, "urn" | "mailto" | "tel"))
+}
+
+/// The part of a URN made of a local name: what a URN can't hold is percent-encoded.
+pub(crate) fn urn_part(out: &mut String, text: &str) {
+    for byte in text.trim().bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            for nibble in [byte >> 4, byte & 15] {
+                out.push(
+                    char::from_digit(u32::from(nibble), 16)
+                        .unwrap_or('0')
+                        .to_ascii_uppercase(),
+                );
+            }
+        }
+    }
+}
+
+pub(crate) fn digits(text: &str) -> String {
+    text.chars().filter(char::is_ascii_digit).collect()
+}
+
+/// `substring PATH start length`, counted in characters from 1.
+pub(crate) fn substring(text: &str, start: &str, length: Option<&str>) -> String {
+    let start = start.parse::<usize>().unwrap_or(1).saturating_sub(1);
+    let length = length
+        .and_then(|length| length.parse().ok())
+        .unwrap_or(usize::MAX);
+    text.chars().skip(start).take(length).collect()
+}
+
+pub(crate) fn moment(
+    primitive: Primitive,
+    text: &str,
+    zone: Option<&jiff::tz::TimeZone>,
+) -> Option<String> {
+    match convert(primitive, text, zone) {
+        Moment::Value(value) | Moment::CutToDate(value) => Some(value),
+        Moment::NoValue | Moment::Bad => None,
+    }
+}
+
+/// One unit struct a helper, named apart from the functions here.
+mod registered {
+    use fhir::primitive::Primitive;
+    use handlebars::handlebars_helper;
+
+    use super::{digits, moment, quantity};
+
+    handlebars_helper!(Upper: |text: String| text.to_uppercase());
+    handlebars_helper!(Lower: |text: String| text.to_lowercase());
+    handlebars_helper!(Trim: |text: String| text.trim().to_owned());
+    handlebars_helper!(OnlyDigits: |text: String| digits(&text));
+    handlebars_helper!(Number: |text: String| quantity(&text).map(|(_, number)| number.into_owned()).unwrap_or_default());
+    handlebars_helper!(Comparator: |text: String| quantity(&text).map(|(comparator, _)| comparator.to_owned()).unwrap_or_default());
+    handlebars_helper!(Date: |text: String| moment(Primitive::Date, &text, None).unwrap_or_default());
+    handlebars_helper!(Valued: |text: String| !text.is_empty());
+}
+
+/// The helpers for what stays a Handlebars template.
+pub(crate) fn register(registry: &mut Handlebars<'static>) {
+    registry.register_helper("upper", Box::new(registered::Upper));
+    registry.register_helper("lower", Box::new(registered::Lower));
+    registry.register_helper("trim", Box::new(registered::Trim));
+    registry.register_helper("digits", Box::new(registered::OnlyDigits));
+    registry.register_helper("number", Box::new(registered::Number));
+    registry.register_helper("comparator", Box::new(registered::Comparator));
+    registry.register_helper("date", Box::new(registered::Date));
+    registry.register_helper("valued", Box::new(registered::Valued));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_have_a_comparator_and_keep_digits() {
+        for (text, comparator, number) in [
+            ("<5", "<", "5"),
+            (">= 40.0", ">=", "40.0"),
+            ("3.50", "", "3.50"),
+            ("=7", "", "7"),
+            ("≤1", "<=", "1"),
+        ] {
+            assert_eq!(
+                quantity(text),
+                Some((comparator, Cow::Borrowed(number))),
+                "{text}"
+            );
+        }
+        for text in ["", "positive", "<", "1-2", "5 mg", "1,5"] {
+            assert_eq!(quantity(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges() {
+        let both = |low: &str, high: &str| (Some(low.to_owned()), Some(high.to_owned()));
+        assert_eq!(range("3.5-5.1"), both("3.5", "5.1"));
+        assert_eq!(range(" 3.5 - 5.10 "), both("3.5", "5.10"));
+        assert_eq!(range("-2-3"), both("-2", "3"));
+        assert_eq!(range("-3--1"), both("-3", "-1"));
+        assert_eq!(range("0.5 to 1.5"), both("0.5", "1.5"));
+        assert_eq!(range("<200"), (None, Some("200".into())));
+        assert_eq!(range(">=40"), (Some("40".into()), None));
+        for text in ["negative", "7", "", "1-2-3", "a-b"] {
+            assert_eq!(range(text), (None, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn oids_and_uris() {
+        assert!(
+            is_oid("2.16.840.1.113883.4.1")
+                && !is_oid("2")
+                && !is_oid("2..1")
+                && !is_oid("3.1")
+                && !is_oid("1.02")
+        );
+        assert!(
+            is_uri("http://x.org/a")
+                && is_uri("urn:oid:1.2")
+                && !is_uri("L")
+                && !is_uri("a b:c")
+                && !is_uri("99:LAB")
+        );
+        let mut out = String::new();
+        urn_part(&mut out, "ST. ELSE/1:ß");
+        assert_eq!(out, "ST.%20ELSE%2F1%3A%C3%9F");
+    }
+}

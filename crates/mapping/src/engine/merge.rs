@@ -1,0 +1,86 @@
+//! The same resource met twice in a message: what the second adds is added, the first wins.
+
+use fhir::NameId;
+use fhir::tree::{Key, Kind, NodeId, Tree};
+
+/// Adds what `from` has and `to` has not; both are objects.
+pub(crate) fn merge(tree: &mut Tree, to: NodeId, from: NodeId) {
+    let children: Vec<(NameId, NodeId)> = tree.children(from).collect();
+    for (name, child) in children {
+        let key = tree.key(child);
+        match (tree.get(to, name), tree.kind(child)) {
+            (None, _) if other_choice(tree, to, key) => {}
+            (None, _) => copy(tree, to, key, child),
+            (Some(there), Kind::Array) => {
+                let members: Vec<NodeId> = tree.children(child).map(|(_, member)| member).collect();
+                for member in members {
+                    let known = tree
+                        .children(there)
+                        .any(|(_, other)| equal(tree, other, member));
+                    if !known {
+                        copy(tree, there, key, member);
+                    }
+                }
+            }
+            (Some(there), Kind::Object) => merge(tree, there, child),
+            _ => {}
+        }
+    }
+}
+
+/// Whether another variant of the same choice is there: only choices share an order.
+fn other_choice(tree: &Tree, parent: NodeId, key: Key) -> bool {
+    key.order != 0
+        && tree.children(parent).any(|(name, child)| {
+            tree.key(child).order == key.order && name.element() != key.name.element()
+        })
+}
+
+fn copy(tree: &mut Tree, parent: NodeId, key: Key, node: NodeId) {
+    let in_array = tree.kind(parent) == Kind::Array;
+    let origin = tree.origin(node);
+    let made = match (tree.kind(node), in_array) {
+        (Kind::Object, true) => Some(tree.push_object(parent)),
+        (Kind::Object, false) => Some(tree.add_object(parent, key)),
+        (Kind::Array, true) => Some(tree.push_array(parent)),
+        (Kind::Array, false) => Some(tree.add_array(parent, key)),
+        (Kind::String, _) => {
+            let text = tree.text(node).to_owned();
+            Some(if in_array {
+                tree.push_string(parent, &text)
+            } else {
+                tree.add_string(parent, key, &text)
+            })
+        }
+        (Kind::Number, _) => {
+            let digits = tree.text(node).to_owned();
+            if in_array {
+                tree.push_number(parent, &digits)
+            } else {
+                tree.add_number(parent, key, &digits)
+            }
+        }
+        (Kind::Boolean(value), true) => Some(tree.push_boolean(parent, value)),
+        (Kind::Boolean(value), false) => Some(tree.add_boolean(parent, key, value)),
+        (Kind::Reference(resource), true) => Some(tree.push_reference(parent, resource)),
+        (Kind::Reference(resource), false) => Some(tree.add_reference(parent, key, resource)),
+        (Kind::Null, _) => None,
+    };
+    let Some(made) = made else { return };
+    tree.set_origin(made, origin);
+    let children: Vec<NodeId> = tree.children(node).map(|(_, child)| child).collect();
+    for child in children {
+        let key = tree.key(child);
+        copy(tree, made, key, child);
+    }
+}
+
+pub(crate) fn equal(tree: &Tree, a: NodeId, b: NodeId) -> bool {
+    tree.kind(a) == tree.kind(b)
+        && tree.text(a) == tree.text(b)
+        && tree.children(a).count() == tree.children(b).count()
+        && tree
+            .children(a)
+            .zip(tree.children(b))
+            .all(|((left, a), (right, b))| left == right && equal(tree, a, b))
+}

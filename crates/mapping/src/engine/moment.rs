@@ -1,0 +1,211 @@
+//! v2 times to FHIR times: precision and offset are kept, nothing is shifted to another zone.
+
+use std::fmt::Write;
+
+use fhir::primitive::{Primitive, check};
+use hl7v2::dtm::{self, Dtm, DtmError, Tolerance};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+/// What became of a time.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Moment {
+    Value(String),
+    /// It had no zone, and the sender has none: only the date is sure.
+    CutToDate(String),
+    /// A date of zeros: the sender has no value.
+    NoValue,
+    Bad,
+}
+
+/// Converts to date, dateTime, instant or time.
+pub(crate) fn convert(primitive: Primitive, text: &str, zone: Option<&TimeZone>) -> Moment {
+    let text = text.trim();
+    if primitive == Primitive::Time {
+        return time(text);
+    }
+    let dtm = match dtm::parse(text, Tolerance::LENIENT) {
+        Ok(dtm) => dtm,
+        Err(DtmError::NoValue) => return Moment::NoValue,
+        // What is written as FHIR already.
+        Err(_) if check(primitive, text).is_ok() => return Moment::Value(text.to_owned()),
+        Err(_) => return Moment::Bad,
+    };
+    let mut value = String::with_capacity(29);
+    date(&mut value, &dtm);
+    if primitive == Primitive::Date {
+        return Moment::Value(value);
+    }
+    let (Some(day), Some(hour)) = (dtm.day, dtm.hour) else {
+        return if primitive == Primitive::Instant {
+            Moment::Bad
+        } else {
+            Moment::Value(value)
+        };
+    };
+    let (minute, second) = (dtm.minute.unwrap_or(0), dtm.second.unwrap_or(0));
+    let offset = dtm
+        .offset_minutes
+        .map(i32::from)
+        .or_else(|| local_offset(&dtm, day, hour, minute, second, zone?));
+    let Some(offset) = offset else {
+        return if primitive == Primitive::Instant {
+            Moment::Bad
+        } else {
+            Moment::CutToDate(value)
+        };
+    };
+    let written =
+        write!(value, "T{hour:02}:{minute:02}:{second:02}").and_then(|()| match dtm.fraction {
+            Some((digits, count)) if count > 0 => {
+                write!(value, ".{digits:0width$}", width = usize::from(count))
+            }
+            _ => Ok(()),
+        });
+    let sign = if offset < 0 { '-' } else { '+' };
+    let (hours, minutes) = (offset.abs() / 60, offset.abs() % 60);
+    match written.and_then(|()| write!(value, "{sign}{hours:02}:{minutes:02}")) {
+        Ok(()) => Moment::Value(value),
+        Err(_) => Moment::Bad,
+    }
+}
+
+fn date(out: &mut String, dtm: &Dtm) {
+    // Writing to a String can't fail.
+    let _ = write!(out, "{:04}", dtm.year);
+    if let Some(month) = dtm.month {
+        let _ = write!(out, "-{month:02}");
+        if let Some(day) = dtm.day {
+            let _ = write!(out, "-{day:02}");
+        }
+    }
+}
+
+/// The sender's offset at that local time, in minutes. A time that a clock change skips or repeats takes the offset
+/// before the change.
+fn local_offset(
+    dtm: &Dtm,
+    day: u8,
+    hour: u8,
+    minute: u8,
+    second: u8,
+    zone: &TimeZone,
+) -> Option<i32> {
+    let narrow = |n: u8| i8::try_from(n).ok();
+    let civil = DateTime::new(
+        i16::try_from(dtm.year).ok()?,
+        narrow(dtm.month?)?,
+        narrow(day)?,
+        narrow(hour)?,
+        narrow(minute)?,
+        narrow(second.min(59))?,
+        0,
+    )
+    .ok()?;
+    let zoned = zone.to_ambiguous_zoned(civil).compatible().ok()?;
+    Some(zoned.offset().seconds() / 60)
+}
+
+fn time(text: &str) -> Moment {
+    match dtm::parse_tm(text, Tolerance::LENIENT) {
+        Ok(tm) => {
+            let (minute, second) = (tm.minute.unwrap_or(0), tm.second.unwrap_or(0));
+            let mut value = format!("{:02}:{minute:02}:{second:02}", tm.hour);
+            if let Some((digits, count)) = tm.fraction.filter(|(_, count)| *count > 0) {
+                let _ = write!(value, ".{digits:0width$}", width = usize::from(count));
+            }
+            Moment::Value(value)
+        }
+        Err(DtmError::NoValue) => Moment::NoValue,
+        Err(_) if check(Primitive::Time, text).is_ok() => Moment::Value(text.to_owned()),
+        Err(_) => Moment::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(primitive: Primitive, text: &str, zone: Option<&str>) -> Moment {
+        let zone = zone.map(|name| TimeZone::get(name).unwrap());
+        convert(primitive, text, zone.as_ref())
+    }
+
+    #[test]
+    fn precision_and_offset_are_kept() {
+        for (text, expected) in [
+            ("1985", "1985"),
+            ("198504", "1985-04"),
+            ("19850412", "1985-04-12"),
+            ("20240301101530-0500", "2024-03-01T10:15:30-05:00"),
+            ("20240301101530.0250+0100", "2024-03-01T10:15:30.0250+01:00"),
+            ("202403011015+0000", "2024-03-01T10:15:00+00:00"),
+        ] {
+            assert_eq!(
+                value(Primitive::DateTime, text, None),
+                Moment::Value(expected.into()),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            value(Primitive::Date, "20240301101530", None),
+            Moment::Value("2024-03-01".into())
+        );
+    }
+
+    #[test]
+    fn a_time_without_a_zone_takes_the_senders_or_is_cut() {
+        assert_eq!(
+            value(Primitive::DateTime, "20240301101530", None),
+            Moment::CutToDate("2024-03-01".into())
+        );
+        assert_eq!(
+            value(Primitive::Instant, "20240301101530", None),
+            Moment::Bad
+        );
+        assert_eq!(
+            value(
+                Primitive::DateTime,
+                "20240301101530",
+                Some("America/New_York")
+            ),
+            Moment::Value("2024-03-01T10:15:30-05:00".into())
+        );
+        assert_eq!(
+            value(
+                Primitive::DateTime,
+                "20240701101530",
+                Some("America/New_York")
+            ),
+            Moment::Value("2024-07-01T10:15:30-04:00".into())
+        );
+        // The hour that the clock change skips, and the one it repeats.
+        assert_eq!(
+            value(Primitive::DateTime, "202403310230", Some("Europe/Berlin")),
+            Moment::Value("2024-03-31T02:30:00+01:00".into())
+        );
+        assert_eq!(
+            value(Primitive::DateTime, "202410270230", Some("Europe/Berlin")),
+            Moment::Value("2024-10-27T02:30:00+02:00".into())
+        );
+    }
+
+    #[test]
+    fn what_is_no_date_is_bad_and_zeros_are_none() {
+        for text in ["19600230", "20241301", "yesterday", "2024030125"] {
+            assert_eq!(
+                value(Primitive::DateTime, text, None),
+                Moment::Bad,
+                "{text}"
+            );
+        }
+        assert_eq!(
+            value(Primitive::DateTime, "00000000", None),
+            Moment::NoValue
+        );
+        assert_eq!(
+            value(Primitive::Time, "1015", None),
+            Moment::Value("10:15:00".into())
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! Where a result goes, and how texts become FHIR primitives.
+
+use std::borrow::Cow;
+
+use fhir::NameId;
+use fhir::primitive::{JsonForm, Primitive, check};
+use fhir::tree::{Key, NodeId};
+use hl7v2::Place;
+
+use super::Run;
+use super::moment::{self, Moment};
+use crate::plan::OriginId;
+use crate::report::{ReportCode, ReportIssue};
+
+/// The place a rule's result is put.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Slot {
+    /// A named child of an object.
+    Member(NodeId, Key),
+    /// One more of an array.
+    Element(NodeId),
+    /// An object that is there already; only objects can be put into it.
+    Into(NodeId),
+}
+
+/// What came out of a rule. The order matters: an object is as good as the best in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Emitted {
+    Nothing,
+    /// Something that does not depend on the message.
+    Constant,
+    Data,
+}
+
+impl Run<'_> {
+    /// Opens an object in the slot.
+    pub(crate) fn open(&mut self, slot: Slot, origin: OriginId) -> NodeId {
+        let tree = &mut self.state.tree;
+        let node = match slot {
+            Slot::Member(parent, key) => tree.add_object(parent, key),
+            Slot::Element(parent) => tree.push_object(parent),
+            Slot::Into(node) => return node,
+        };
+        tree.set_origin(node, origin);
+        node
+    }
+
+    /// Takes back an object that stayed empty.
+    pub(crate) fn close_empty(&mut self, slot: Slot, node: NodeId) {
+        match slot {
+            Slot::Member(parent, _) | Slot::Element(parent) => self.state.tree.remove(parent, node),
+            Slot::Into(_) => {}
+        }
+    }
+
+    pub(crate) fn put_reference(&mut self, slot: Slot, resource: u32, origin: OriginId) -> Emitted {
+        let tree = &mut self.state.tree;
+        let node = match slot {
+            Slot::Member(parent, key) => tree.add_reference(parent, key, resource),
+            Slot::Element(parent) => tree.push_reference(parent, resource),
+            Slot::Into(_) => return Emitted::Nothing,
+        };
+        tree.set_origin(node, origin);
+        Emitted::Data
+    }
+
+    pub(crate) fn put_string(&mut self, slot: Slot, text: &str, origin: OriginId) {
+        let tree = &mut self.state.tree;
+        let node = match slot {
+            Slot::Member(parent, key) => tree.add_string(parent, key, text),
+            Slot::Element(parent) => tree.push_string(parent, text),
+            Slot::Into(_) => return,
+        };
+        tree.set_origin(node, origin);
+    }
+
+    /// Adds a string under a name of an object.
+    pub(crate) fn put_member(
+        &mut self,
+        parent: NodeId,
+        name: NameId,
+        order: u16,
+        text: &str,
+        origin: OriginId,
+    ) {
+        self.put_string(Slot::Member(parent, Key { name, order }), text, origin);
+    }
+
+    /// Turns a text into a primitive, or says in the report why not.
+    pub(crate) fn put_primitive(
+        &mut self,
+        slot: Slot,
+        primitive: Primitive,
+        text: &str,
+        place: Option<Place>,
+        origin: OriginId,
+    ) -> bool {
+        let value: Cow<'_, str> = match primitive {
+            Primitive::Date | Primitive::DateTime | Primitive::Instant | Primitive::Time => {
+                match moment::convert(primitive, text, self.context.zone.as_ref()) {
+                    Moment::Value(value) => Cow::Owned(value),
+                    Moment::CutToDate(value) => {
+                        self.note(ReportCode::CutToDate, place, origin, slot);
+                        Cow::Owned(value)
+                    }
+                    Moment::NoValue => return false,
+                    Moment::Bad => {
+                        self.note(ReportCode::BadValue, place, origin, slot);
+                        return false;
+                    }
+                }
+            }
+            Primitive::Boolean => match text {
+                "Y" | "y" | "1" | "T" | "true" | "Yes" | "YES" => Cow::Borrowed("true"),
+                "N" | "n" | "0" | "F" | "false" | "No" | "NO" => Cow::Borrowed("false"),
+                other => Cow::Borrowed(other),
+            },
+            Primitive::Decimal => decimal(text),
+            Primitive::Integer | Primitive::PositiveInt | Primitive::UnsignedInt => integer(text),
+            Primitive::String | Primitive::Markdown => printable(text),
+            Primitive::Base64Binary if text.contains(char::is_whitespace) => {
+                Cow::Owned(text.split_whitespace().collect())
+            }
+            _ => Cow::Borrowed(text),
+        };
+        if value.is_empty() {
+            return false;
+        }
+        if check(primitive, &value).is_err() {
+            self.note(ReportCode::BadValue, place, origin, slot);
+            return false;
+        }
+        let tree = &mut self.state.tree;
+        let node = match (primitive.json_form(), slot) {
+            (_, Slot::Into(_)) => return false,
+            (JsonForm::Boolean, Slot::Member(parent, key)) => {
+                Some(tree.add_boolean(parent, key, value == "true"))
+            }
+            (JsonForm::Boolean, Slot::Element(parent)) => {
+                Some(tree.push_boolean(parent, value == "true"))
+            }
+            (JsonForm::Number, Slot::Member(parent, key)) => tree.add_number(parent, key, &value),
+            (JsonForm::Number, Slot::Element(parent)) => tree.push_number(parent, &value),
+            (JsonForm::String, Slot::Member(parent, key)) => {
+                Some(tree.add_string(parent, key, &value))
+            }
+            (JsonForm::String, Slot::Element(parent)) => Some(tree.push_string(parent, &value)),
+        };
+        match node {
+            Some(node) => {
+                tree.set_origin(node, origin);
+                true
+            }
+            None => {
+                self.note(ReportCode::BadValue, place, origin, slot);
+                false
+            }
+        }
+    }
+
+    /// One line of the report.
+    pub(crate) fn note(
+        &mut self,
+        code: ReportCode,
+        place: Option<Place>,
+        origin: OriginId,
+        slot: Slot,
+    ) {
+        let element = match slot {
+            Slot::Member(_, key) => self.state.tree.name_text(key.name).to_owned(),
+            Slot::Element(_) | Slot::Into(_) => String::new(),
+        };
+        let rule = self.package.rule(origin);
+        self.state.report.issues.push(ReportIssue {
+            code,
+            place,
+            rule,
+            element,
+        });
+    }
+}
+
+/// A JSON number with the digits of the text: `+5` is `5`, `.5` is `0.5`, `05.0` is `5.0`.
+pub(crate) fn decimal(text: &str) -> Cow<'_, str> {
+    let text = text.trim();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let plain = digits.trim_start_matches('0');
+    let whole = match plain.as_bytes().first() {
+        Some(byte) if byte.is_ascii_digit() => "",
+        _ => "0",
+    };
+    let end = plain.strip_suffix('.').unwrap_or(plain);
+    let unchanged = sign.len() + whole.len() + end.len() == text.len() && whole.is_empty();
+    if unchanged {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("{sign}{whole}{end}"))
+    }
+}
+
+fn integer(text: &str) -> Cow<'_, str> {
+    let text = text.trim();
+    let value = decimal(text);
+    // `3.0` is how some senders write a whole number.
+    match value.split_once('.') {
+        Some((whole, fraction)) if fraction.bytes().all(|b| b == b'0') => {
+            Cow::Owned(whole.to_owned())
+        }
+        _ => value,
+    }
+}
+
+/// The text without control characters, which no FHIR string may have.
+fn printable(text: &str) -> Cow<'_, str> {
+    let odd = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
+    let odd = |c: char| odd(c) && (c as u32) < 0x20;
+    if text.chars().any(odd) {
+        Cow::Owned(text.chars().filter(|c| !odd(*c)).collect())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_keep_their_digits() {
+        for (text, value) in [
+            ("1.50", "1.50"),
+            ("+5", "5"),
+            (".5", "0.5"),
+            ("05.0", "5.0"),
+            ("-0.10", "-0.10"),
+            ("5.", "5"),
+            ("0", "0"),
+            ("000", "0"),
+            ("-.5", "-0.5"),
+            ("1e3", "1e3"),
+        ] {
+            assert_eq!(decimal(text), value, "{text}");
+        }
+        assert!(matches!(decimal("1.50"), Cow::Borrowed(_)));
+        assert_eq!(integer("3.0"), "3");
+        assert_eq!(printable("a\u{7}b\nc"), "ab\nc");
+    }
+}

@@ -1,0 +1,317 @@
+//! Templates: texts with holes.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use fhir::primitive::Primitive;
+use hl7v2::{Node, Place};
+use serde_json::{Map, Value};
+
+use super::access::Here;
+use super::{Run, helpers};
+use crate::plan::{Access, Argument, Call, Helper, Piece, Template, Test};
+
+/// A rendered template: the text, and the place of the field it came from, if it was one.
+pub(crate) struct Rendered<'r> {
+    pub text: Cow<'r, str>,
+    pub place: Option<Node<'r>>,
+}
+
+impl<'r> Run<'r> {
+    /// Renders; `None` when a field it needs has no value.
+    pub(crate) fn render(
+        &mut self,
+        template: &'r Template,
+        here: Here<'r>,
+    ) -> Option<Rendered<'r>> {
+        match template.pieces.as_slice() {
+            [Piece::Text(text)] => Some(Rendered {
+                text: Cow::Borrowed(text),
+                place: None,
+            }),
+            [Piece::Value(access)] => {
+                let node = self.node(*access, here)?;
+                let text = self.text(node)?;
+                Some(Rendered {
+                    text,
+                    place: Some(node),
+                })
+            }
+            [Piece::Call(call)] => {
+                let place = call.arguments.iter().find_map(|argument| match argument {
+                    Argument::Value(access) => self.node(*access, here),
+                    _ => None,
+                });
+                let text = self.call(call, here)?;
+                (!text.is_empty()).then_some(Rendered { text, place })
+            }
+            pieces => {
+                let mut out = String::new();
+                self.pieces(pieces, here, &mut out)?;
+                (!out.is_empty()).then_some(Rendered {
+                    text: Cow::Owned(out),
+                    place: None,
+                })
+            }
+        }
+    }
+
+    fn pieces(&mut self, pieces: &'r [Piece], here: Here<'r>, out: &mut String) -> Option<()> {
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => out.push_str(text),
+                Piece::Value(access) => {
+                    let node = self.node(*access, here)?;
+                    out.push_str(&self.text(node)?);
+                }
+                Piece::Call(call) => out.push_str(&self.call(call, here)?),
+                Piece::If {
+                    test,
+                    then,
+                    otherwise,
+                } => {
+                    let branch = if self.test(test, here) {
+                        then
+                    } else {
+                        otherwise
+                    };
+                    self.pieces(branch, here, out)?;
+                }
+                Piece::Handlebars { name, reads } => {
+                    let context = self.handlebars_context(reads, here);
+                    let rendered = self.plan.handlebars.render(name, &context).ok()?;
+                    out.push_str(&rendered);
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn test(&mut self, test: &'r Test, here: Here<'r>) -> bool {
+        match test {
+            Test::Valued(argument) => self
+                .argument(argument, here)
+                .is_some_and(|text| !text.is_empty()),
+            Test::Equal(left, right) => {
+                self.argument(left, here).unwrap_or_default()
+                    == self.argument(right, here).unwrap_or_default()
+            }
+            Test::NotEqual(left, right) => {
+                self.argument(left, here).unwrap_or_default()
+                    != self.argument(right, here).unwrap_or_default()
+            }
+            Test::And(parts) => parts.iter().all(|part| self.test(part, here)),
+            Test::Or(parts) => parts.iter().any(|part| self.test(part, here)),
+            Test::Not(inner) => !self.test(inner, here),
+        }
+    }
+
+    fn argument(&mut self, argument: &'r Argument, here: Here<'r>) -> Option<Cow<'r, str>> {
+        match argument {
+            Argument::Value(access) => {
+                let node = self.node(*access, here)?;
+                self.text(node)
+            }
+            Argument::Text(text) => Some(Cow::Borrowed(text)),
+            Argument::Call(call) => self.call(call, here),
+        }
+    }
+
+    fn argument_node(&self, call: &Call, number: usize, here: Here<'r>) -> Option<Node<'r>> {
+        match call.arguments.get(number)? {
+            Argument::Value(access) => self.node(*access, here),
+            _ => None,
+        }
+    }
+
+    fn call(&mut self, call: &'r Call, here: Here<'r>) -> Option<Cow<'r, str>> {
+        // Those that look at more than a text.
+        match call.helper {
+            Helper::Whole => {
+                let node = self.argument_node(call, 0, here)?;
+                return self.whole(node);
+            }
+            Helper::Join => {
+                let node = self.argument_node(call, 0, here)?;
+                let separator = call
+                    .arguments
+                    .get(1)
+                    .and_then(|argument| self.argument(argument, here))
+                    .unwrap_or(Cow::Borrowed(" "));
+                let texts: Vec<Cow<'r, str>> = node
+                    .repetitions()
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .filter_map(|node| self.text(node))
+                    .collect();
+                return (!texts.is_empty()).then(|| Cow::Owned(texts.join(&separator)));
+            }
+            Helper::Authority => {
+                let nodes: Vec<Option<Node<'r>>> = (0..call.arguments.len())
+                    .map(|number| self.argument_node(call, number, here))
+                    .collect();
+                return Some(match nodes.as_slice() {
+                    [Some(one)] => self.authority_of(*one),
+                    [name, universal, kind] => self.authority(*name, *universal, *kind),
+                    [name, universal] => self.authority(*name, *universal, None),
+                    _ => self.authority(None, None, None),
+                });
+            }
+            Helper::Default => {
+                for argument in &call.arguments {
+                    if let Some(text) = self
+                        .argument(argument, here)
+                        .filter(|text| !text.is_empty())
+                    {
+                        return Some(text);
+                    }
+                }
+                return None;
+            }
+            Helper::Sender => {
+                return (!self.state.sender.is_empty())
+                    .then(|| Cow::Owned(self.state.sender.clone()));
+            }
+            _ => {}
+        }
+        let mut arguments = call.arguments.iter();
+        let text = self.argument(arguments.next()?, here)?;
+        let owned = |text: String| Some(Cow::Owned(text));
+        let zone = self.context.zone.as_ref();
+        match call.helper {
+            Helper::Date => helpers::moment(Primitive::Date, &text, zone).map(Cow::Owned),
+            Helper::DateTime => helpers::moment(Primitive::DateTime, &text, zone).map(Cow::Owned),
+            Helper::Instant => helpers::moment(Primitive::Instant, &text, zone).map(Cow::Owned),
+            Helper::Time => helpers::moment(Primitive::Time, &text, zone).map(Cow::Owned),
+            Helper::Upper => owned(text.to_uppercase()),
+            Helper::Lower => owned(text.to_lowercase()),
+            Helper::Trim => owned(text.trim().to_owned()),
+            Helper::Digits => owned(helpers::digits(&text)),
+            Helper::Number => {
+                helpers::quantity(&text).map(|(_, number)| Cow::Owned(number.into_owned()))
+            }
+            Helper::Comparator => helpers::quantity(&text)
+                .map(|(comparator, _)| comparator)
+                .filter(|text| !text.is_empty())
+                .map(Cow::Borrowed),
+            Helper::RangeLow => helpers::range(&text).0.map(Cow::Owned),
+            Helper::RangeHigh => helpers::range(&text).1.map(Cow::Owned),
+            Helper::RangeText => Some(text),
+            Helper::Replace => {
+                let from = self.argument(arguments.next()?, here)?;
+                let to = arguments
+                    .next()
+                    .and_then(|argument| self.argument(argument, here))
+                    .unwrap_or_default();
+                owned(text.replace(&*from, &to))
+            }
+            Helper::Substring => {
+                let start = self.argument(arguments.next()?, here)?;
+                let length = arguments
+                    .next()
+                    .and_then(|argument| self.argument(argument, here));
+                owned(helpers::substring(&text, &start, length.as_deref()))
+            }
+            Helper::System => Some(self.system(text)),
+            Helper::Lookup(table) => {
+                let target = self.plan.tables.get(table)?;
+                target
+                    .codes
+                    .get(&*text)
+                    .and_then(|targets| targets.first())
+                    .or(target.default.as_ref())
+                    .map(|target| Cow::Borrowed(target.code.as_str()))
+            }
+            _ => None,
+        }
+    }
+
+    /// All the text of a field: delimiters kept, repetitions on lines of their own.
+    fn whole(&mut self, node: Node<'r>) -> Option<Cow<'r, str>> {
+        if node.is_null() {
+            self.take_null(node);
+            return None;
+        }
+        let mut repetitions = node.repetitions();
+        let (first, second) = (repetitions.next()?, repetitions.next());
+        self.take(node.leaves());
+        let text = match second {
+            None => first.whole_text(),
+            Some(_) => Cow::Owned(
+                node.repetitions()
+                    .map(|repetition| repetition.whole_text().into_owned())
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            ),
+        };
+        (!text.trim().is_empty()).then_some(text)
+    }
+
+    /// Just the fields that a Handlebars template reads, shaped so that its paths find them.
+    fn handlebars_context(
+        &mut self,
+        reads: &'r [(Vec<String>, Access, bool)],
+        here: Here<'r>,
+    ) -> Value {
+        let mut context = Map::new();
+        for (path, access, every) in reads {
+            let Some(node) = self.node(*access, here) else {
+                continue;
+            };
+            let value = if *every {
+                self.take(node.leaves());
+                Value::Array(
+                    node.repetitions()
+                        .filter(Node::is_valued)
+                        .map(|repetition| self.shape(repetition))
+                        .collect(),
+                )
+            } else {
+                Value::String(self.text(node).unwrap_or_default().into_owned())
+            };
+            insert(&mut context, path, value);
+        }
+        Value::Object(context)
+    }
+
+    /// A repetition for `each`: its text, or its components by number.
+    fn shape(&mut self, node: Node<'r>) -> Value {
+        if node.child_count() <= 1 {
+            return Value::String(self.peek(node).into_owned());
+        }
+        let children = (1..=node.child_count())
+            .map(|number| (number.to_string(), self.shape(node.child(number))))
+            .collect();
+        Value::Object(children)
+    }
+
+    /// The place of a node, for the report.
+    pub(crate) fn place(node: Option<Node<'_>>) -> Option<Place> {
+        node.map(|node| node.place())
+    }
+}
+
+fn insert(context: &mut Map<String, Value>, path: &[String], value: Value) {
+    let Some((last, parents)) = path.split_last() else {
+        return;
+    };
+    let mut at = context;
+    for parent in parents {
+        let slot = at
+            .entry(parent.clone())
+            .or_insert_with(|| Value::Object(Map::new()));
+        if !slot.is_object() {
+            *slot = Value::Object(Map::new());
+        }
+        let Some(inner) = slot.as_object_mut() else {
+            return;
+        };
+        at = inner;
+    }
+    let _ = at.entry(last.clone()).or_insert(value);
+}
+
+/// Writes formatted text; a String can't refuse it.
+pub(crate) fn append(out: &mut String, arguments: std::fmt::Arguments<'_>) {
+    let _ = out.write_fmt(arguments);
+}

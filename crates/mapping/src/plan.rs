@@ -1,0 +1,464 @@
+//! What a package is compiled to: direct operations on the index of a message. No text is parsed and no name is looked
+//! up any more when a message comes.
+
+use std::collections::HashMap;
+
+use fhir::primitive::Primitive;
+use fhir::tree::Key;
+
+/// Number of a map in [`Plan::maps`].
+pub(crate) type MapId = usize;
+/// Number of a table in [`Plan::tables`].
+pub(crate) type TableId = usize;
+/// Number of a resource name in [`Plan::names`].
+pub(crate) type BoundId = u32;
+/// Number of a rule in [`Plan::origins`]; 0 is "no rule".
+pub(crate) type OriginId = u32;
+
+/// A compiled package.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub messages: HashMap<String, MessageMap>,
+    pub maps: Vec<Map>,
+    pub tables: Vec<Table>,
+    pub names: Vec<String>,
+    pub policies: Vec<Policy>,
+    pub origins: Vec<Origin>,
+    /// Tables the engine itself asks: coding systems (HL7 table 0396) and assigning authorities.
+    pub coding_systems: Option<TableId>,
+    pub authorities: Option<TableId>,
+    pub handlebars: handlebars::Handlebars<'static>,
+}
+
+/// Where a rule stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub file: u16,
+    pub line: u32,
+}
+
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub name: String,
+    pub default: String,
+    pub values: Vec<String>,
+    pub about: String,
+}
+
+/// A message map: which segments of which groups become what.
+#[derive(Debug)]
+pub(crate) struct MessageMap {
+    pub name: String,
+    pub root: Group,
+    pub entries: Vec<Entry>,
+    pub links: Vec<Link>,
+    /// Walk the message as one flat list (`any.yaml`).
+    pub flat: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    /// Position of this group among all groups of the map.
+    pub id: u32,
+    pub name: String,
+    /// Entry numbers by segment.
+    pub entries: Vec<([u8; 3], Vec<usize>)>,
+    pub groups: Vec<Group>,
+}
+
+/// One line of a message map.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub segment: [u8; 3],
+    pub after: Option<[u8; 3]>,
+    /// The other anchors of the same segment in this group: the nearest of all decides.
+    pub anchors: Vec<[u8; 3]>,
+    pub map: MapId,
+    pub bind: Bind,
+    pub when: Option<Condition>,
+    pub set: Vec<Set>,
+    pub write: Option<WriteMode>,
+    pub origin: OriginId,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Bind {
+    Nothing,
+    As(BoundId),
+    Into(BoundId),
+}
+
+/// `set: { report.result: observation }`.
+#[derive(Debug)]
+pub(crate) struct Set {
+    /// The resource that gets the element; `None` is the one just made.
+    pub target: Option<BoundId>,
+    pub fields: Vec<Field>,
+}
+
+/// `link: { header.focus: [patient, each report] }`.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub target: BoundId,
+    pub path: Vec<Key>,
+    pub array: bool,
+    pub sources: Vec<LinkSource>,
+    pub targets: Vec<String>,
+    pub when: Option<Condition>,
+    pub origin: OriginId,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum LinkSource {
+    First(BoundId),
+    Each(BoundId),
+    Everything,
+}
+
+/// How a resource is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriteMode {
+    Update,
+    Create,
+}
+
+/// A segment map or a datatype map.
+#[derive(Debug)]
+pub(crate) struct Map {
+    pub name: String,
+    pub makes: Makes,
+    pub when: Option<Condition>,
+    pub key: Option<Identity>,
+    pub write: WriteMode,
+    /// Fields deliberately not mapped: segment and field number.
+    pub ignore: Vec<([u8; 3], u16)>,
+    pub fields: Vec<Field>,
+    /// For a map that makes a primitive.
+    pub result: Vec<Rule>,
+    pub origin: OriginId,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Makes {
+    Resource(&'static str),
+    Complex,
+    Primitive,
+}
+
+/// How an identity is made, see `key:` in the language's reference.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Part {
+    /// The first of these that has a value.
+    Value(Vec<(Access, Canonical)>),
+    Bound(BoundId),
+    Sender,
+    Message,
+    Repeat,
+    Text(String),
+}
+
+/// Which components of a composite identify it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Canonical {
+    /// CX: value and assigning authority.
+    Cx,
+    /// EI: value and authority.
+    Ei,
+    /// XCN, CN: id and authority, else the name.
+    Xcn,
+    /// XON: organization identifier and authority, else the name.
+    Xon,
+    /// CE, CWE, CNE: code and system, else the text.
+    Code,
+    /// HD: all.
+    Hd,
+    /// Everything that is written.
+    Whole,
+}
+
+/// The rules of one element.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub key: Key,
+    pub name: String,
+    pub array: bool,
+    pub shape: Shape,
+    /// Other variants of the same choice type.
+    pub choice: Vec<fhir::NameId>,
+    pub rules: Vec<Rule>,
+    /// What a `set` writes replaces what a map wrote.
+    pub replace: bool,
+}
+
+/// What an element takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Shape {
+    Primitive(Primitive),
+    Coding,
+    CodeableConcept,
+    Complex,
+    Reference,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    pub when: Option<Condition>,
+    pub select: Select,
+    pub body: Body,
+    pub set: Vec<Field>,
+    /// Nothing in it depends on the message.
+    pub constant: bool,
+    pub origin: OriginId,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Select {
+    Here,
+    From(Access),
+    Each(Access),
+}
+
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// The current value as it is.
+    Value,
+    Text(Template),
+    Texts(Vec<Template>),
+    Object(Vec<Field>),
+    Map(MapId),
+    Table(TableId, Option<Miss>, Option<MapId>),
+    Ref(BoundId),
+    Make(Box<Make>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Make {
+    pub type_name: &'static str,
+    pub key: Option<Identity>,
+    pub write: WriteMode,
+    pub fields: Vec<Field>,
+}
+
+/// A place in the message, relative to where the engine stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Access {
+    pub root: Root,
+    pub field: u16,
+    pub repetition: u16,
+    pub component: u16,
+    pub subcomponent: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Root {
+    /// The value being mapped.
+    Current,
+    /// A segment by name: the one being mapped, or the nearest of that name.
+    Segment([u8; 3]),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Condition {
+    All(Vec<Condition>),
+    Any(Vec<Condition>),
+    Not(Box<Condition>),
+    Valued(Access),
+    Null(Access),
+    Equals(Access, String),
+    In(Access, Vec<String>),
+    Count(Access, Comparison, usize),
+    Is(Access, Form),
+    StartsWith(Access, String),
+    Contains(Access, String),
+    Policy(usize, String),
+    Bound(BoundId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// What a text can look like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Form {
+    Number,
+    Quantity,
+    Integer,
+    Date,
+    Time,
+    Oid,
+    Uri,
+}
+
+/// A text with holes.
+#[derive(Debug, Clone)]
+pub(crate) struct Template {
+    pub pieces: Vec<Piece>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Piece {
+    Text(String),
+    Value(Access),
+    Call(Call),
+    If {
+        test: Test,
+        then: Vec<Piece>,
+        otherwise: Vec<Piece>,
+    },
+    /// What can't be lowered: a registered template, and the fields it reads.
+    Handlebars {
+        name: String,
+        reads: Vec<(Vec<String>, Access, bool)>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub helper: Helper,
+    pub arguments: Vec<Argument>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Argument {
+    Value(Access),
+    Text(String),
+    Call(Call),
+}
+
+/// The question of an `{{#if}}`.
+#[derive(Debug, Clone)]
+pub(crate) enum Test {
+    Valued(Argument),
+    Equal(Argument, Argument),
+    NotEqual(Argument, Argument),
+    And(Vec<Test>),
+    Or(Vec<Test>),
+    Not(Box<Test>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Helper {
+    Date,
+    DateTime,
+    Instant,
+    Time,
+    Upper,
+    Lower,
+    Trim,
+    Digits,
+    Number,
+    Comparator,
+    RangeLow,
+    RangeHigh,
+    RangeText,
+    Replace,
+    Substring,
+    Join,
+    Default,
+    Whole,
+    System,
+    Authority,
+    Lookup(TableId),
+    Sender,
+}
+
+/// A code table.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub name: String,
+    /// The v2 tables it translates, such as `HL70001`.
+    pub source: Vec<String>,
+    pub target: String,
+    pub codes: HashMap<String, Vec<Target>>,
+    pub default: Option<Target>,
+    pub miss: Miss,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Target {
+    pub code: String,
+    pub display: Option<String>,
+    pub system: String,
+}
+
+/// What happens to a code that a table does not list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Miss {
+    #[default]
+    Keep,
+    Drop,
+    Park,
+    Fail,
+}
+
+impl Helper {
+    /// Name, and the least and most arguments it takes.
+    pub(crate) fn find(name: &str) -> Option<(Helper, usize, usize)> {
+        Some(match name {
+            "date" => (Helper::Date, 1, 1),
+            "dateTime" => (Helper::DateTime, 1, 1),
+            "instant" => (Helper::Instant, 1, 1),
+            "time" => (Helper::Time, 1, 1),
+            "upper" => (Helper::Upper, 1, 1),
+            "lower" => (Helper::Lower, 1, 1),
+            "trim" => (Helper::Trim, 1, 1),
+            "digits" => (Helper::Digits, 1, 1),
+            "number" => (Helper::Number, 1, 1),
+            "comparator" => (Helper::Comparator, 1, 1),
+            "rangeLow" => (Helper::RangeLow, 1, 1),
+            "rangeHigh" => (Helper::RangeHigh, 1, 1),
+            "rangeText" => (Helper::RangeText, 1, 1),
+            "replace" => (Helper::Replace, 3, 3),
+            "substring" => (Helper::Substring, 2, 3),
+            "join" => (Helper::Join, 1, 2),
+            "default" => (Helper::Default, 2, 4),
+            "whole" => (Helper::Whole, 1, 1),
+            "system" => (Helper::System, 1, 1),
+            "authority" => (Helper::Authority, 1, 3),
+            "lookup" => (Helper::Lookup(usize::MAX), 2, 2),
+            "sender" => (Helper::Sender, 0, 0),
+            _ => return None,
+        })
+    }
+
+    /// All names, for suggestions.
+    pub(crate) const NAMES: &'static [&'static str] = &[
+        "date",
+        "dateTime",
+        "instant",
+        "time",
+        "upper",
+        "lower",
+        "trim",
+        "digits",
+        "number",
+        "comparator",
+        "rangeLow",
+        "rangeHigh",
+        "rangeText",
+        "replace",
+        "substring",
+        "join",
+        "default",
+        "whole",
+        "system",
+        "authority",
+        "lookup",
+        "sender",
+        "if",
+        "unless",
+    ];
+}

@@ -1,0 +1,114 @@
+//! What a conversion has to say beside its Bundle. Places and codes, never content.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use hl7v2::Place;
+use serde::{Serialize, Serializer};
+
+/// The report of one message.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// The message map that was used.
+    pub message_map: String,
+    /// Whether no message map names the message's structure, so that `any` was used.
+    pub fallback: bool,
+    /// What went wrong or was decided, in message order.
+    pub issues: Vec<ReportIssue>,
+    /// Populated fields that nothing took: a segment, a field or a component each.
+    #[serde(serialize_with = "places")]
+    pub unmapped: Vec<Place>,
+    /// How many places are unmapped, by segment.
+    pub unmapped_segments: BTreeMap<String, u32>,
+    /// Codes that a table does not list.
+    pub code_misses: Vec<CodeMiss>,
+    /// Values that the sender asks to delete (`""`).
+    #[serde(serialize_with = "places")]
+    pub deleted: Vec<Place>,
+}
+
+/// A code that its table does not list.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CodeMiss {
+    /// The table.
+    pub table: String,
+    /// Where the code stands.
+    #[serde(serialize_with = "place")]
+    pub place: Place,
+}
+
+/// One thing to tell.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReportIssue {
+    /// What happened.
+    pub code: ReportCode,
+    /// Where in the message.
+    #[serde(serialize_with = "optional_place")]
+    pub place: Option<Place>,
+    /// The rule, as `file:line`.
+    pub rule: String,
+    /// The element that is missing or changed for it.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub element: String,
+}
+
+/// What can happen to a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReportCode {
+    /// The value is no value of the element's type; the element is left out.
+    BadValue,
+    /// A time without a zone was cut to its date.
+    CutToDate,
+    /// A second variant of a choice type was left out.
+    SecondChoice,
+    /// A rule adds to a resource that the message does not have.
+    NoTarget,
+    /// A segment stands where its structure has no place, and was mapped nevertheless.
+    MisplacedSegment,
+    /// A code that a table does not list was left out.
+    CodeDropped,
+    /// An escape sequence or a byte that can't be read; it is kept as it stands.
+    OddText,
+}
+
+impl fmt::Display for ReportCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ReportCode::BadValue => "bad-value",
+            ReportCode::CutToDate => "cut-to-date",
+            ReportCode::SecondChoice => "second-choice",
+            ReportCode::NoTarget => "no-target",
+            ReportCode::MisplacedSegment => "misplaced-segment",
+            ReportCode::CodeDropped => "code-dropped",
+            ReportCode::OddText => "odd-text",
+        })
+    }
+}
+
+impl Report {
+    pub(crate) fn clear(&mut self) {
+        self.message_map.clear();
+        self.fallback = false;
+        self.issues.clear();
+        self.unmapped.clear();
+        self.unmapped_segments.clear();
+        self.code_misses.clear();
+        self.deleted.clear();
+    }
+}
+
+fn place<S: Serializer>(place: &Place, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(place)
+}
+
+fn optional_place<S: Serializer>(place: &Option<Place>, serializer: S) -> Result<S::Ok, S::Error> {
+    match place {
+        Some(place) => serializer.collect_str(place),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn places<S: Serializer>(places: &[Place], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(places.iter().map(Place::to_string))
+}
