@@ -125,22 +125,27 @@ fn request(validator: &mut Validator<'_>, request: NodeId, resource: Option<Node
         return;
     }
     let type_name = validator.child_text(resource, NameId::RESOURCE_TYPE);
-    let path = url.split('?').next().unwrap_or_default();
-    let (of, id) = path
-        .split_once('/')
-        .map_or((path, None), |(of, id)| (of, Some(id)));
-    let conditional = url.contains('?');
-    let place = format!("{place}.request.url");
-    if of != type_name {
-        validator.error_at(&place, Value, "the url is not of the type of the resource");
-    } else if method == "PUT"
-        && !conditional
-        && id.is_none_or(|id| id != validator.child_text(resource, NameId::ID))
-    {
-        validator.error_at(&place, Value, "the url has not the id of the resource");
-    } else if method == "POST" && (conditional || id.is_some()) {
-        validator.error_at(&place, Value, "a create goes to the type alone");
+    let id = validator.child_text(resource, NameId::ID);
+    let (path, query) = url
+        .split_once('?')
+        .map_or((url, None), |(path, query)| (path, Some(query)));
+    let wrong = match (method, query) {
+        ("PUT", None) if !id.is_empty() && is_path(path, &[type_name, id]) => None,
+        ("PUT", Some(_)) | ("POST", None) if is_path(path, &[type_name]) => None,
+        ("PUT", None) => Some("an update goes to the type and id of the resource"),
+        ("PUT", _) => Some("the url is not of the type of the resource"),
+        _ => Some("a create goes to the type of the resource"),
+    };
+    if let Some(message) = wrong {
+        validator.error_at(&format!("{place}.request.url"), Value, message);
     }
+}
+
+/// Whether the path consists of the parts, behind a server's base if there is one.
+fn is_path(path: &str, parts: &[&str]) -> bool {
+    let mut found = path.rsplit('/');
+    let same = parts.iter().rev().all(|part| found.next() == Some(part));
+    same && (path.contains("://") || found.next().is_none())
 }
 
 /// What two entries of a transaction must not both have: the resource they replace or delete, or the condition they

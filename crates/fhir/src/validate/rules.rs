@@ -274,9 +274,12 @@ impl TypeRules {
 impl Validator<'_> {
     /// The invariants of an object's type, and those of any resource.
     pub(super) fn rules(&mut self, node: NodeId, type_id: TypeId, present: Present) {
-        let Some(of_type) = self.rules.of(type_id) else {
-            return;
-        };
+        if let Some(rules) = self.rules.of(type_id) {
+            self.rules_of(rules, node, present);
+        }
+    }
+
+    fn rules_of(&mut self, of_type: &TypeRules, node: NodeId, present: Present) {
         for rule in &of_type.rules {
             let has = |mask: Present| present & mask != 0;
             let message = match rule.ask {
@@ -303,22 +306,10 @@ impl Validator<'_> {
 mod tests {
     use super::*;
     use crate::definitions::r4;
+    use crate::tree::Tree;
 
     #[test]
     fn the_tables_name_what_there_is() {
-        for (type_name, key, ask) in TABLE {
-            let id = r4().type_(type_name).unwrap();
-            let bases: Vec<&str> = match ask {
-                Any(bases) => bases.to_vec(),
-                NotBoth(a, b) | Needs(a, b) => vec![a, b],
-            };
-            for base in bases {
-                assert!(
-                    r4().elements(id).iter().any(|element| element.base == base),
-                    "{type_name} {key} {base}"
-                );
-            }
-        }
         for (type_name, _) in SPECIAL {
             assert!(r4().type_(type_name).is_some(), "{type_name}");
         }
@@ -336,5 +327,69 @@ mod tests {
             r4().types()
                 .all(|id| r4().elements(id).iter().all(|element| element.order < 128))
         );
+    }
+
+    /// The messages for an object of a type that has exactly these elements.
+    fn messages(type_name: &str, bases: &[&str]) -> Vec<String> {
+        let id = r4().type_(type_name).unwrap();
+        let mut present = 0;
+        for base in bases {
+            let element = r4()
+                .elements(id)
+                .iter()
+                .find(|element| element.base == *base);
+            present |= bit(element
+                .unwrap_or_else(|| panic!("{type_name}.{base}"))
+                .order);
+        }
+        let mut tree = Tree::new();
+        let node = tree.object();
+        let mut validator = Validator::new(&tree, r4(), None, &[], false);
+        // Rules that look at values are not meant here.
+        let rules = TypeRules {
+            special: None,
+            ..TypeRules::new(r4(), id)
+        };
+        validator.rules_of(&rules, node, present);
+        validator
+            .finish()
+            .into_iter()
+            .map(|issue| issue.message.into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn each_rule_accepts_and_refuses() {
+        for (type_name, key, ask) in TABLE {
+            let broken = |bases: &[&str]| {
+                messages(type_name, bases)
+                    .iter()
+                    .any(|m| m.starts_with(&format!("{key}: ")))
+            };
+            match ask {
+                Any(bases) => {
+                    let any = |bases: &[&str]| {
+                        messages(type_name, bases)
+                            .iter()
+                            .any(|m| m.contains("needs one of"))
+                    };
+                    assert!(any(&[]), "{key}");
+                    bases
+                        .iter()
+                        .for_each(|base| assert!(!any(&[base]), "{key} {base}"));
+                }
+                NotBoth(a, b) => {
+                    assert!(broken(&[a, b]), "{key}");
+                    assert!(!broken(&[a]) && !broken(&[b]), "{key}");
+                }
+                Needs(a, b) => {
+                    let needs = |bases: &[&str]| {
+                        messages(type_name, bases).contains(&format!("{key}: {a} needs {b}"))
+                    };
+                    assert!(needs(&[a]), "{key}");
+                    assert!(!needs(&[a, b]) && !needs(&[b]) && !needs(&[]), "{key}");
+                }
+            }
+        }
     }
 }
