@@ -20,9 +20,11 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest},
+    net::TcpStream,
     time::{Instant, Sleep, sleep_until, timeout},
 };
+use tokio_rustls::server::TlsStream;
 use tokio_util::{
     codec::Decoder,
     sync::{CancellationToken, WaitForCancellationFutureOwned},
@@ -46,6 +48,26 @@ const KEEP_BYTES: usize = 64 * 1024;
 /// How long, after the last answer, bytes are still read and thrown away. Closing with unread bytes would reset the connection, and a reset can
 /// take the answer from the other end before it was read.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a reset may take that answers an answer.
+const RESET_TIME: Duration = Duration::from_millis(200);
+
+/// A stream that is, or runs over, TCP.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Transport for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Transport for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
 
 /// What the connections of a listener share.
 pub(crate) struct Shared {
@@ -96,7 +118,7 @@ pub(crate) struct Connection<IO, S: Service<Frame>> {
 
 impl<IO, S> Connection<IO, S>
 where
-    IO: AsyncRead + AsyncWrite + Unpin,
+    IO: Transport,
     S: Service<Frame, Response = Reply>,
 {
     pub(crate) fn new(io: IO, peer: Peer, service: S, shared: Arc<Shared>) -> Self {
@@ -280,10 +302,12 @@ where
     }
 
     fn poll_read(&mut self, task: &mut Task<'_>) -> Poll<()> {
-        if !self.may_read() {
-            // The sender is not at fault while we are not reading.
+        if !self.has_room() {
+            // The sender is not at fault while its bytes are not looked at.
             self.frame_clock = None;
             self.end_clock = None;
+        }
+        if !self.may_read() {
             return Poll::Pending;
         }
         if self.input.spare_capacity_mut().len() < READ_BYTES / 2 {
@@ -292,22 +316,29 @@ where
         // Polled once and dropped: `read_buf` takes nothing from the stream unless it is ready.
         match pin!(self.io.read_buf(&mut self.input)).poll(task) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(0)) => self.ended = true,
+            Poll::Ready(Ok(0)) => self.end(),
             Poll::Ready(Ok(count)) => {
                 self.totals.bytes = self.totals.bytes.saturating_add(count as u64);
                 self.unconfirmed = false;
             }
             // TLS without close_notify. A frame has an end of its own, so nothing can be cut off unseen.
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.ended = true
-            }
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.end(),
             Poll::Ready(Err(error)) => self.broken(error),
         }
         Poll::Ready(())
     }
 
+    /// Also without room for a frame, up to one read ahead: so it is seen when the sender goes away.
     fn may_read(&self) -> bool {
-        self.closing.is_none() && !self.ended && self.has_room()
+        self.closing.is_none()
+            && !self.ended
+            && (self.has_room() || self.input.len() < READ_BYTES / 2)
+    }
+
+    /// The other end will send no more. What was answered before was read, as far as can be known.
+    fn end(&mut self) {
+        self.ended = true;
+        self.unconfirmed = false;
     }
 
     /// The connection broke while reading.
@@ -485,6 +516,7 @@ where
             return;
         }
         self.input = BytesMut::with_capacity(READ_BYTES);
+        let ended = self.ended;
         let goodbye = async {
             self.io.shutdown().await?;
             while !self.ended {
@@ -493,10 +525,20 @@ where
             }
             Ok(())
         };
-        let result: Result<io::Result<()>, _> = timeout(LINGER, goodbye).await;
-        if matches!(&result, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset)
-            && self.unconfirmed
-        {
+        let reset = match timeout(LINGER, goodbye).await {
+            // The end of the stream came before the answer. Was it a sender that only sends no more, or one that is gone? The answer then
+            // meets a reset.
+            Ok(Ok(())) if ended && self.unconfirmed => {
+                let error = self.io.tcp().ready(Interest::ERROR);
+                timeout(RESET_TIME, error).await.is_ok()
+            }
+            Ok(Ok(())) | Err(_) => false,
+            Ok(Err(error)) => {
+                let _: io::Error = error;
+                self.unconfirmed
+            }
+        };
+        if reset {
             self.shared
                 .observer
                 .ack_undelivered(&self.peer, Undelivered::Reset);
