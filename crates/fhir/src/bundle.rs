@@ -123,10 +123,12 @@ pub fn write(
     }
     no_identity_twice(entries)?;
     let start = out.len();
+    let references = References::new(entries, options);
     let writer = Writer {
         tree,
         entries,
         options,
+        references,
     };
     let written = if options.pretty {
         writer.bundle::<true>(out)
@@ -183,6 +185,34 @@ struct Writer<'a> {
     tree: &'a Tree,
     entries: &'a [Entry<'a>],
     options: &'a BundleOptions<'a>,
+    references: References,
+}
+
+/// What a reference to each entry says, made once: most are referred to many times.
+#[derive(Default)]
+struct References {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl References {
+    fn new(entries: &[Entry<'_>], options: &BundleOptions<'_>) -> References {
+        let mut references = References {
+            text: Vec::with_capacity(48 * entries.len()),
+            ends: vec![0],
+        };
+        for entry in entries {
+            reference(entry, options, &mut references.text);
+            references.ends.push(references.text.len());
+        }
+        references
+    }
+
+    fn get(&self, number: u32) -> Option<&[u8]> {
+        let number = number as usize;
+        self.text
+            .get(*self.ends.get(number)?..*self.ends.get(number + 1)?)
+    }
 }
 
 impl Writer<'_> {
@@ -239,8 +269,8 @@ impl Writer<'_> {
         self.full_url(entry, out);
         member::<PRETTY>(3, false, "resource", out);
         let unknown = Cell::new(false);
-        let references = |target: u32, out: &mut Vec<u8>| match self.entries.get(target as usize) {
-            Some(target) => self.reference(target, out),
+        let references = |target: u32, out: &mut Vec<u8>| match self.references.get(target) {
+            Some(text) => out.extend_from_slice(text),
             None => unknown.set(true),
         };
         let options = WriteOptions {
@@ -321,24 +351,24 @@ impl Writer<'_> {
         uuid(entry, out);
         out.push(b'"');
     }
+}
 
-    /// What a reference to the entry says.
-    fn reference(&self, target: &Entry<'_>, out: &mut Vec<u8>) {
-        match (self.options.ids, self.options.kind, &target.condition) {
-            (Ids::Client, ..) => {
-                out.extend_from_slice(target.type_name.as_bytes());
-                out.push(b'/');
-                uuid(target, out);
-            }
-            (Ids::Conditional, BundleKind::Batch, Some((system, value))) => {
-                out.extend_from_slice(target.type_name.as_bytes());
-                out.push(b'?');
-                condition::query(system, value, out);
-            }
-            (Ids::Conditional, ..) => {
-                out.extend_from_slice(b"urn:uuid:");
-                uuid(target, out);
-            }
+/// What a reference to the entry says.
+fn reference(target: &Entry<'_>, options: &BundleOptions<'_>, out: &mut Vec<u8>) {
+    match (options.ids, options.kind, &target.condition) {
+        (Ids::Client, ..) => {
+            out.extend_from_slice(target.type_name.as_bytes());
+            out.push(b'/');
+            uuid(target, out);
+        }
+        (Ids::Conditional, BundleKind::Batch, Some((system, value))) => {
+            out.extend_from_slice(target.type_name.as_bytes());
+            out.push(b'?');
+            condition::query(system, value, out);
+        }
+        (Ids::Conditional, ..) => {
+            out.extend_from_slice(b"urn:uuid:");
+            uuid(target, out);
         }
     }
 }

@@ -75,17 +75,14 @@ pub(crate) fn known() -> &'static Names {
 /// Names ready to be written as JSON keys, and a hash table to find them by text.
 #[derive(Default)]
 pub(crate) struct Names {
-    /// `"_birthDate":` after one another; the text and both keys are slices of it.
+    /// `,"birthDate":","_birthDate":"` after one another: the text and both keys are slices of it, and a string member is
+    /// written up to its value in one piece.
     keys: String,
     /// Where each name's entry starts; one more than there are names.
     starts: Vec<u32>,
     /// Open addressing over a power of two; 0 is empty, else number + 1.
     slots: Vec<u32>,
 }
-
-/// Bytes of `"_` and `":` around a name in `Names::keys`.
-const BEFORE: usize = 2;
-const AFTER: usize = 2;
 
 impl Names {
     pub(crate) fn new<'n>(names: impl Iterator<Item = &'n str>) -> Names {
@@ -96,9 +93,9 @@ impl Names {
         };
         let mut count = 0_usize;
         for name in names {
-            table.keys.push_str("\"_");
-            table.keys.push_str(name);
-            table.keys.push_str("\":");
+            for part in [",\"", name, "\":\",\"_", name, "\":\""] {
+                table.keys.push_str(part);
+            }
             table
                 .starts
                 .push(u32::try_from(table.keys.len()).unwrap_or(u32::MAX));
@@ -148,32 +145,41 @@ impl Names {
 
     /// The name as text, `_` included for a sibling; `None` when the number is not of this table.
     pub(crate) fn text(&self, name: NameId) -> Option<&str> {
-        let (start, end) = self.span(name.index())?;
-        let start = start + if name.is_sibling() { 1 } else { BEFORE };
-        self.keys.get(start..end - AFTER)
+        let key = self.key(name)?;
+        std::str::from_utf8(key.get(2..key.len() - 3)?).ok()
     }
 
-    /// `"name":` without its first quote, ready to be written.
+    /// `,"name":"`, ready to be written before a string. Without the first byte where nothing stands before, and without
+    /// the last before anything but a string.
     #[inline]
     pub(crate) fn key(&self, name: NameId) -> Option<&[u8]> {
-        let (start, end) = self.span(name.index())?;
-        let start = start + if name.is_sibling() { 1 } else { BEFORE };
-        self.keys.as_bytes().get(start..end)
+        let entry = self.entry(name.index())?.as_bytes();
+        let length = plain_length(entry.len());
+        if name.is_sibling() {
+            entry.get(5 + length..)
+        } else {
+            entry.get(..5 + length)
+        }
     }
 
     fn plain(&self, number: usize) -> &str {
-        self.span(number)
-            .and_then(|(start, end)| self.keys.get(start + BEFORE..end - AFTER))
+        let entry = self.entry(number).unwrap_or_default();
+        entry
+            .get(2..2 + plain_length(entry.len()))
             .unwrap_or_default()
     }
 
     #[inline]
-    fn span(&self, number: usize) -> Option<(usize, usize)> {
-        Some((
-            *self.starts.get(number)? as usize,
-            *self.starts.get(number + 1)? as usize,
-        ))
+    fn entry(&self, number: usize) -> Option<&str> {
+        let (start, end) = (*self.starts.get(number)?, *self.starts.get(number + 1)?);
+        self.keys.get(start as usize..end as usize)
     }
+}
+
+/// The length of a name by that of its entry, which holds it twice among eleven other bytes.
+#[inline]
+fn plain_length(entry: usize) -> usize {
+    entry.saturating_sub(11) / 2
 }
 
 /// FNV-1a, a word at a time would not pay for names of ten letters. The table is fixed, so nobody can choose collisions.
@@ -237,7 +243,7 @@ mod tests {
             assert_eq!(names.text(id), Some(name));
             assert_eq!(names.text(id.sibling()).unwrap(), format!("_{name}"));
             assert_eq!(names.find(&format!("_{name}")), Some(id.sibling()));
-            assert_eq!(names.key(id).unwrap(), format!("{name}\":").as_bytes());
+            assert_eq!(names.key(id).unwrap(), format!(",\"{name}\":\"").as_bytes());
         }
         assert_eq!(names.find("colour"), None);
         assert_eq!(names.find(""), None);

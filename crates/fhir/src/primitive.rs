@@ -169,7 +169,7 @@ pub fn check(primitive: Primitive, text: &str) -> Result<(), PrimitiveError> {
     }
     match primitive {
         Primitive::String | Primitive::Markdown => plain_text(text),
-        Primitive::Uri | Primitive::Url | Primitive::Canonical => form(!text.contains(is_space)),
+        Primitive::Uri | Primitive::Url | Primitive::Canonical => form(!text.bytes().any(is_space)),
         Primitive::Code => form(is_code(text)),
         Primitive::Id => id(text),
         Primitive::Boolean => form(matches!(text, "true" | "false")),
@@ -203,8 +203,8 @@ fn form(right: bool) -> Result<(), PrimitiveError> {
 }
 
 /// The regular expressions' `\s`.
-fn is_space(character: char) -> bool {
-    matches!(character, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}')
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0xb | 0xc)
 }
 
 fn plain_text(text: &str) -> Result<(), PrimitiveError> {
@@ -225,8 +225,8 @@ fn plain_text(text: &str) -> Result<(), PrimitiveError> {
 
 fn is_code(text: &str) -> bool {
     let mut before = true;
-    for character in text.chars() {
-        let space = is_space(character);
+    for byte in text.bytes() {
+        let space = is_space(byte);
         if space && before {
             return false;
         }
@@ -304,7 +304,7 @@ fn is_div(text: &str) -> bool {
     let text = text.trim();
     let opened = text
         .strip_prefix("<div")
-        .is_some_and(|rest| rest.starts_with(|next| next == '>' || is_space(next)));
+        .is_some_and(|rest| rest.starts_with(['>', ' ', '\t', '\n', '\r']));
     opened && text.ends_with("</div>")
 }
 

@@ -222,6 +222,29 @@ fn debug_shows_no_text() {
     assert!(!format!("{tree:?}").contains("Secret"));
 }
 
+#[test]
+fn the_first_byte_to_escape_is_found() {
+    for special in ['"', '\\', '\0', '\u{1f}', '\n'] {
+        for before in 0..20 {
+            for after in 0..10 {
+                // Bytes next to the limits, which a careless word trick takes for special.
+                let plain = [
+                    "\u{20}", "!", "#", "[", "]", "\u{7f}", "\u{80}", "é", "\u{ffff}",
+                ]
+                .join("");
+                let plain: String = plain.chars().cycle().take(before).collect();
+                let text = format!("{plain}{special}{}", "\"".repeat(after));
+                assert_eq!(
+                    write::first_special(text.as_bytes()),
+                    Some(plain.len()),
+                    "{text:?}"
+                );
+                assert_eq!(write::first_special(plain.as_bytes()), None);
+            }
+        }
+    }
+}
+
 /// What must remain of a value: no empty strings, arrays, objects, nulls outside arrays.
 fn pruned(value: &Value) -> Option<Value> {
     match value {

@@ -1,6 +1,6 @@
 //! Writing a tree as JSON, in one pass: an element is written at once and taken back if it turns out empty.
 
-use super::{Children, Node, NodeId, Tag, Tree};
+use super::{Node, NodeId, Tag, Tree};
 use crate::names::NameId;
 
 /// How to write.
@@ -94,37 +94,26 @@ impl Writer<'_> {
         out: &mut Vec<u8>,
     ) -> Wrote {
         match node.tag {
-            Tag::String => {
-                if node.second == 0 {
-                    return Wrote::Nothing;
-                }
-                string(self.tree.node_text(node), out);
-                Wrote::Value
-            }
-            Tag::Object => self.object::<PRETTY>(node, level, out),
-            Tag::Array => self.array::<PRETTY>(node, name, level, out),
-            Tag::Number => {
-                out.extend_from_slice(self.tree.node_text(node).as_bytes());
-                Wrote::Value
-            }
-            Tag::Boolean => {
-                out.extend_from_slice(if node.first == 0 { b"false" } else { b"true" });
-                Wrote::Value
-            }
-            Tag::Reference => self.reference::<PRETTY>(node, name, level, out),
-            Tag::Null => Wrote::Null,
+            Tag::String if node.second == 0 => return Wrote::Nothing,
+            Tag::String => string(self.tree.node_text(node), out),
+            Tag::Object => return self.object::<PRETTY>(node, level, out),
+            Tag::Array => return self.array::<PRETTY>(node, name, level, out),
+            Tag::Number => out.extend_from_slice(self.tree.node_text(node).as_bytes()),
+            Tag::Boolean => out.extend_from_slice(if node.first == 0 { b"false" } else { b"true" }),
+            Tag::Reference => return self.reference::<PRETTY>(node, name, level, out),
+            Tag::Null => return Wrote::Null,
         }
+        Wrote::Value
     }
 
     fn object<const PRETTY: bool>(&self, node: &Node, level: usize, out: &mut Vec<u8>) -> Wrote {
         let start = out.len();
         out.push(b'{');
         let mut any = false;
-        for (name, child) in (Children {
-            tree: self.tree,
-            next: node.first,
-        }) {
-            any |= self.member::<PRETTY>(name, child, any, level, out);
+        let mut next = node.first;
+        while let Some(child) = self.tree.node(NodeId(next)) {
+            any |= self.member::<PRETTY>(child, any, level, out);
+            next = child.next;
         }
         if !any {
             out.truncate(start);
@@ -142,59 +131,65 @@ impl Writer<'_> {
         level: usize,
         out: &mut Vec<u8>,
     ) -> bool {
+        let Some(node) = self.tree.node(node).filter(|node| node.tag == Tag::Object) else {
+            return false;
+        };
+        let Some(first) = self
+            .tree
+            .node(NodeId(node.first))
+            .filter(|first| first.key.name == NameId::RESOURCE_TYPE)
+        else {
+            return false;
+        };
         let start = out.len();
         out.push(b'{');
-        let mut any = false;
-        for (name, child) in self.tree.children(node) {
-            if name == NameId::ID {
-                continue;
-            }
-            let wrote = self.member::<PRETTY>(name, child, any, level, out);
-            if !any && (!wrote || name != NameId::RESOURCE_TYPE) {
-                break;
-            }
-            if let (false, ResourceId::Set(id)) = (any, id) {
-                out.push(b',');
-                line::<PRETTY>(level + 1, out);
-                self.key(NameId::ID, out);
-                if PRETTY {
-                    out.push(b' ');
-                }
-                string(id, out);
-            }
-            any = true;
-        }
-        if !any {
+        if !self.member::<PRETTY>(first, false, level, out) {
             out.truncate(start);
             return false;
+        }
+        if let ResourceId::Set(id) = id {
+            self.key::<PRETTY>(NameId::ID, true, level, out);
+            string(id, out);
+        }
+        let mut next = first.next;
+        while let Some(child) = self.tree.node(NodeId(next)) {
+            if child.key.name != NameId::ID {
+                self.member::<PRETTY>(child, true, level, out);
+            }
+            next = child.next;
         }
         line::<PRETTY>(level, out);
         out.push(b'}');
         true
     }
 
-    /// One member of an object at `level`, behind a comma if there is one before it.
+    /// One member of an object at `level`, behind a comma if there is `any` before it.
     #[inline]
     fn member<const PRETTY: bool>(
         &self,
-        name: NameId,
-        child: NodeId,
+        child: &Node,
         any: bool,
         level: usize,
         out: &mut Vec<u8>,
     ) -> bool {
-        let Some(child) = self.tree.node(child) else {
-            return false;
-        };
+        let name = child.key.name;
+        // Most members are strings of known names: key and opening quote are one piece.
+        if !PRETTY
+            && child.tag == Tag::String
+            && child.second != 0
+            && let Some(key) = self.tree.known.key(name)
+        {
+            out.extend_from_slice(if any {
+                key
+            } else {
+                key.split_first().map_or(key, |(_, rest)| rest)
+            });
+            content(self.tree.node_text(child), out);
+            out.push(b'"');
+            return true;
+        }
         let before = out.len();
-        if any {
-            out.push(b',');
-        }
-        line::<PRETTY>(level + 1, out);
-        self.key(name, out);
-        if PRETTY {
-            out.push(b' ');
-        }
+        self.key::<PRETTY>(name, any, level, out);
         let wrote = self.value::<PRETTY>(child, name, level + 1, out) == Wrote::Value;
         if !wrote {
             out.truncate(before);
@@ -212,13 +207,9 @@ impl Writer<'_> {
         let start = out.len();
         out.push(b'[');
         let (mut any, mut value) = (false, false);
-        for (_, child) in (Children {
-            tree: self.tree,
-            next: node.first,
-        }) {
-            let Some(child) = self.tree.node(child) else {
-                break;
-            };
+        let mut next = node.first;
+        while let Some(child) = self.tree.node(NodeId(next)) {
+            next = child.next;
             let before = out.len();
             if any {
                 out.push(b',');
@@ -275,14 +266,22 @@ impl Writer<'_> {
         Wrote::Value
     }
 
+    /// Everything of a member before its value.
     #[inline]
-    fn key(&self, name: NameId, out: &mut Vec<u8>) {
-        if let Some(key) = self.tree.known.key(name) {
-            out.push(b'"');
-            out.extend_from_slice(key);
-        } else {
-            string(self.tree.local.text(name).unwrap_or_default(), out);
-            out.push(b':');
+    fn key<const PRETTY: bool>(&self, name: NameId, any: bool, level: usize, out: &mut Vec<u8>) {
+        if any {
+            out.push(b',');
+        }
+        line::<PRETTY>(level + 1, out);
+        match self.tree.known.key(name) {
+            Some([_, key @ .., _]) => out.extend_from_slice(key),
+            _ => {
+                string(self.tree.local.text(name).unwrap_or_default(), out);
+                out.push(b':');
+            }
+        }
+        if PRETTY {
+            out.push(b' ');
         }
     }
 }
@@ -295,41 +294,65 @@ pub(crate) fn line<const PRETTY: bool>(level: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// A JSON string, quotes included. Most text has nothing to escape, and is copied after one look.
+/// A JSON string, quotes included.
 pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let mut rest = text.as_bytes();
-    while let Some(at) = first_special(rest) {
+    content(text, out);
+    out.push(b'"');
+}
+
+/// The inside of a JSON string. Most text has nothing to escape, and is copied after one look.
+#[inline]
+fn content(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    match first_special(bytes) {
+        None => out.extend_from_slice(bytes),
+        Some(at) => escaped(bytes, at, out),
+    }
+}
+
+#[cold]
+fn escaped(bytes: &[u8], first: usize, out: &mut Vec<u8>) {
+    let (mut rest, mut next) = (bytes, Some(first));
+    while let Some(at) = next {
         let (plain, special) = rest.split_at_checked(at).unwrap_or((rest, &[]));
         out.extend_from_slice(plain);
         let Some((byte, after)) = special.split_first() else {
             break;
         };
         escape(*byte, out);
-        rest = after;
+        (rest, next) = (after, first_special(after));
     }
     out.extend_from_slice(rest);
-    out.push(b'"');
 }
 
+/// The first byte that a JSON string must escape.
 #[inline]
 pub(crate) fn first_special(bytes: &[u8]) -> Option<usize> {
-    // Eight at a time: the loop below would look at each byte of an attachment of megabytes.
-    let mut at = 0;
-    for chunk in bytes.chunks_exact(8) {
-        if chunk
-            .iter()
-            .fold(false, |any, byte| any | is_special(*byte))
+    // Eight at a time as one word, and the rest one by one.
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        if has_special(u64::from_ne_bytes(*word))
+            && let Some(at) = word.iter().position(|byte| is_special(*byte))
         {
-            break;
+            return Some(number * 8 + at);
         }
-        at += 8;
     }
-    bytes
-        .get(at..)?
-        .iter()
+    rest.iter()
         .position(|byte| is_special(*byte))
-        .map(|found| at + found)
+        .map(|at| words.len() * 8 + at)
+}
+
+/// Whether some byte of the word is below 0x20, a quote or a backslash: taking a limit from a byte borrows from its top bit
+/// exactly when the byte was below it.
+#[inline]
+fn has_special(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+    let quote = word ^ (ONES * u64::from(b'"'));
+    let backslash = word ^ (ONES * u64::from(b'\\'));
+    (below(word, 0x20) | below(quote, 1) | below(backslash, 1)) & HIGH != 0
 }
 
 #[inline]

@@ -66,7 +66,6 @@ fn entries(validator: &mut Validator<'_>, node: NodeId, kind: &str) {
         let asks = matches!(kind, "batch" | "transaction" | "history");
         let answers = matches!(kind, "batch-response" | "transaction-response" | "history");
         let twice = !url.is_empty() && kind != "history" && !urls.insert((url, version));
-        let place = format!("entry[{index}]");
         for (wrong, message) in [
             (
                 has(names.search) && kind != "searchset",
@@ -87,18 +86,18 @@ fn entries(validator: &mut Validator<'_>, node: NodeId, kind: &str) {
             ),
         ] {
             if wrong {
-                validator.error_at(&place, Invariant, message);
+                validator.error_at(&place(index), Invariant, message);
             }
         }
         if let (true, Some(request)) = (
             matches!(kind, "batch" | "transaction"),
             validator.child(entry, NameId::REQUEST),
         ) {
-            self::request(validator, request, resource, &place);
+            self::request(validator, request, resource, index);
             let key = identity(validator, request);
             if kind == "transaction" && key.is_some_and(|key| !identities.insert(key)) {
                 validator.error_at(
-                    &place,
+                    &place(index),
                     Duplicate,
                     "another entry of the transaction writes the same resource",
                 );
@@ -107,8 +106,13 @@ fn entries(validator: &mut Validator<'_>, node: NodeId, kind: &str) {
     }
 }
 
+/// An entry, below the Bundle.
+fn place(index: usize) -> String {
+    format!("entry[{index}]")
+}
+
 /// A write names the type of its resource, and an update its id.
-fn request(validator: &mut Validator<'_>, request: NodeId, resource: Option<NodeId>, place: &str) {
+fn request(validator: &mut Validator<'_>, request: NodeId, resource: Option<NodeId>, index: usize) {
     let method = validator.child_text(request, NameId::METHOD);
     if !matches!(method, "POST" | "PUT") {
         return;
@@ -117,7 +121,7 @@ fn request(validator: &mut Validator<'_>, request: NodeId, resource: Option<Node
     let Some(resource) = resource else {
         // A POST may be an operation without a body.
         if method == "PUT" {
-            validator.error_at(place, Required, "a write without a resource");
+            validator.error_at(&place(index), Required, "a write without a resource");
         }
         return;
     };
@@ -137,7 +141,7 @@ fn request(validator: &mut Validator<'_>, request: NodeId, resource: Option<Node
         _ => Some("a create goes to the type of the resource"),
     };
     if let Some(message) = wrong {
-        validator.error_at(&format!("{place}.request.url"), Value, message);
+        validator.error_at(&format!("{}.request.url", place(index)), Value, message);
     }
 }
 
