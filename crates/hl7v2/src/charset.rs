@@ -111,8 +111,11 @@ pub(crate) fn decide<'a>(
     }
     let chosen = |encoding, source| Charset { encoding, source };
     if let Declared::Encoding(encoding) = first {
-        let contradicts = encoding == UTF_8 && std::str::from_utf8(bytes).is_err();
-        let issue = contradicts.then_some(IssueCode::CharsetMismatch);
+        let issue = match (encoding == UTF_8, std::str::from_utf8(bytes).is_ok()) {
+            (true, false) => Some(IssueCode::CharsetMismatch),
+            (false, true) if !bytes.is_ascii() => Some(IssueCode::CharsetDoubtful),
+            _ => None,
+        };
         return (chosen(encoding, CharsetSource::Declared), issue);
     }
     let ascii = bytes.is_ascii();
@@ -284,6 +287,13 @@ mod tests {
         assert_eq!(latin, ("windows-1252", CharsetSource::Fallback, mismatch));
         let utf8 = decided("UNICODE UTF-8", b"\xE9");
         assert_eq!(utf8, ("UTF-8", CharsetSource::Declared, mismatch));
+        let doubtful = decided("8859/1", "é".as_bytes());
+        let expected = Some(IssueCode::CharsetDoubtful);
+        assert_eq!(
+            doubtful,
+            ("windows-1252", CharsetSource::Declared, expected)
+        );
+        assert_eq!(decided("8859/1", b"\xE9").2, None);
         let unknown = decided("KLINGON", b"x");
         let expected = Some(IssueCode::CharsetUnknown);
         assert_eq!(unknown, ("UTF-8", CharsetSource::Valid, expected));

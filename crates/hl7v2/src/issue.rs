@@ -85,6 +85,9 @@ issue_codes! {
     CharsetUnknown = "charset-unknown", Warning;
     /// The bytes contradict MSH-18, for example bytes over 127 in ASCII.
     CharsetMismatch = "charset-mismatch", Warning;
+    /// MSH-18 names a set of single bytes, and all bytes over 127 form valid UTF-8: probably
+    /// MSH-18 is wrong, which a configured set for this sender mends.
+    CharsetDoubtful = "charset-doubtful", Warning;
     /// No MSH-18 and no valid UTF-8: the fallback was used.
     CharsetFallback = "charset-fallback", Warning;
     /// Bytes that the character set does not have became U+FFFD; the raw bytes are kept.

@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+pub mod ack;
 pub mod batch;
 pub mod charset;
+pub mod continuation;
 pub mod definitions;
 mod delimiters;
 pub mod dtm;

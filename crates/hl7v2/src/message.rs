@@ -358,6 +358,22 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The first leaf with bytes that the character set does not have, for
+    /// senders whose messages should be refused then. Decodes the whole message.
+    #[must_use]
+    pub fn undecodable(&self) -> Option<Issue> {
+        let mut leaves = self.index.leaves.iter();
+        let at = leaves.position(|leaf| {
+            let raw = self.bytes.get(leaf.range()).unwrap_or_default();
+            self.charset.decode(raw).1
+        })?;
+        Some(Issue {
+            code: IssueCode::UndecodableBytes,
+            place: self.leaf_place(at),
+            offset: self.index.leaves.get(at)?.range().start,
+        })
+    }
+
     /// Gives the index back for the next message.
     #[must_use]
     pub fn into_index(self) -> Index {

@@ -262,6 +262,75 @@ fn a_second_header_is_reported() {
 }
 
 #[test]
+fn text_is_decoded_in_the_character_set_of_the_message() {
+    for (code, raw, text) in [
+        ("8859/1", &b"M\xFCller"[..], "Müller"),
+        ("8859/5", b"\xB6", "Ж"),
+        ("8859/15", b"\xA4", "€"),
+        ("UNICODE UTF-8", "Müller".as_bytes(), "Müller"),
+        ("GB 18030-2000", b"\x81\x7C", "亅"),
+        ("BIG-5", b"\xA5\x5C", "功"),
+        ("KS X 1001", b"\xC7\xD1", "한"),
+        ("ISO IR14", b"\xBD", "ｽ"),
+        ("~ISO IR87", b"\x1B$BF|K\\\x1B(B", "日本"),
+        ("", b"M\xFCller", "Müller"),
+        ("", "Müller".as_bytes(), "Müller"),
+    ] {
+        let header = format!("MSH|^~\\&|A||||||||P|2.5||||||{code}\rPID|1|");
+        let bytes = [header.as_bytes(), raw, b"^x|y\rPV1|1\r"].concat();
+        let message = read(&bytes);
+        assert_eq!(get(&message, "PID-2").text(), text, "{code}");
+        // Second bytes that look like delimiters divide nothing.
+        assert_eq!(get(&message, "PID-2.2").text(), "x", "{code}");
+        assert_eq!(get(&message, "PID-3").text(), "y", "{code}");
+        assert_eq!(names(&message), "MSH PID PV1", "{code}");
+        assert!(message.undecodable().is_none());
+    }
+}
+
+#[test]
+fn a_senders_character_set_can_be_configured() {
+    let bytes = b"MSH|^~\\&|A||||||||P|2.5||||||UNICODE UTF-8\rPID|1|\xB6\r";
+    let (message, issues) = parse(bytes).unwrap();
+    assert_eq!(codes(&issues), ["charset-mismatch"]);
+    assert_eq!(get(&message, "PID-2").text(), "\u{fffd}");
+    assert_eq!(get(&message, "PID-2").raw(), b"\xB6");
+    let first = message.undecodable().unwrap().to_string();
+    let offset = bytes.iter().position(|byte| *byte == 0xB6).unwrap();
+    assert_eq!(first, format!("undecodable-bytes at PID-2.1.1 (byte {offset})"));
+    let options = ParseOptions {
+        charset_override: Some(encoding_rs::ISO_8859_5),
+        ..ParseOptions::default()
+    };
+    let (message, issues) = parse_with(bytes, &options, Index::new()).unwrap();
+    assert!(issues.is_empty());
+    assert_eq!(get(&message, "PID-2").text(), "Ж");
+    let undeclared = b"MSH|^~\\&|A||||||||P|2.5\rPID|1|\xB6\r";
+    let options = ParseOptions {
+        fallback_charset: Some(encoding_rs::ISO_8859_5),
+        ..ParseOptions::default()
+    };
+    let (message, issues) = parse_with(undeclared, &options, Index::new()).unwrap();
+    assert_eq!(codes(&issues), ["charset-fallback"]);
+    assert_eq!(get(&message, "PID-2").text(), "Ж");
+}
+
+#[test]
+fn escape_issues_have_a_place_and_an_offset() {
+    let text = "MSH|^~\\&|A||||||||P|2.5\rNTE|1||a\\T\\b~x^3\\4\r";
+    let message = read(text.as_bytes());
+    let mut issues = Vec::new();
+    let note = get(&message, "NTE-3(2).2");
+    assert_eq!(note.text_with(&mut issues), "3\\4");
+    assert_eq!(issues.len(), 1);
+    let offset = text.find("3\\4").unwrap() + 1;
+    assert_eq!(
+        issues[0].to_string(),
+        format!("escape-lone at NTE-3(2).2 (byte {offset})")
+    );
+}
+
+#[test]
 fn absent_empty_and_null_differ() {
     let message = read(b"MSH|^~\\&|A||||||||P|2.5\rPID|\"\"||^^~&|\"\"^x|x\r");
     let facts = |path: &str| {
