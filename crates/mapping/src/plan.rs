@@ -78,6 +78,8 @@ pub(crate) struct Entry {
     pub when: Option<Condition>,
     pub set: Vec<Set>,
     pub write: Option<WriteMode>,
+    /// Instead of the map's own.
+    pub key: Option<Identity>,
     pub origin: OriginId,
 }
 
@@ -155,7 +157,8 @@ pub(crate) struct Identity {
 pub(crate) enum Part {
     /// The first of these that has a value.
     Value(Vec<(Access, Canonical)>),
-    Bound(BoundId),
+    /// The first of these names that is bound.
+    Bound(Vec<BoundId>),
     Sender,
     Message,
     Repeat,

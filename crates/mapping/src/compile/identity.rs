@@ -37,19 +37,22 @@ impl Compiler {
             }
             _ => {}
         }
-        if text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_digit())
+        let texts: Vec<String> = text
+            .split(" else ")
+            .map(|choice| choice.trim().to_owned())
+            .collect();
+        if texts
+            .iter()
+            .all(|text| text.starts_with(|c: char| c.is_ascii_lowercase()))
         {
-            let text = text.to_owned();
-            return self.known_bound(&text, node.span).map(Part::Bound);
+            let names = texts
+                .iter()
+                .map(|name| self.known_bound(name, node.span))
+                .collect::<Option<Vec<_>>>()?;
+            return Some(Part::Bound(names));
         }
         let mut choices = Vec::new();
-        for choice in text
-            .split(" else ")
-            .map(str::trim)
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        for choice in texts
         {
             match path::parse(&choice).and_then(|parsed| resolve(scope, &parsed)) {
                 Ok(resolved) => {

@@ -249,6 +249,7 @@ impl Compiler {
             when: None,
             set: Vec::new(),
             write: None,
+            key: None,
             origin: self.origin(key.span),
         };
         if !v2::is_segment(name) {
@@ -362,18 +363,19 @@ impl Compiler {
             segment: Some(segment),
             current: None,
         };
-        let (mut when, mut write) = (None, None);
+        let (mut when, mut write, mut identity) = (None, None, None);
         for (key, value) in pairs {
             match key.text().unwrap_or_default() {
                 "when" => when = self.condition(value, &scope),
                 "write" => write = self.write_mode(value),
+                "key" => identity = self.identity(value, &scope),
                 "set" | "guide" | "deviates" => {}
                 word if word.starts_with(|c: char| c.is_ascii_uppercase()) => {}
                 other => self.error(
                     Code::UnknownKey,
                     key.span,
                     format!("a line of a message map has no key `{other}`"),
-                    "beside the segment it has when, set, write, guide and deviates",
+                    "beside the segment it has when, set, key, write, guide and deviates",
                 ),
             }
         }
@@ -384,7 +386,7 @@ impl Compiler {
             self.check_into(map, id, pairs);
         }
         if let Some(entry) = entries.get_mut(number) {
-            (entry.when, entry.write, entry.set) = (when, write, sets);
+            (entry.when, entry.write, entry.set, entry.key) = (when, write, sets, identity);
         }
     }
 

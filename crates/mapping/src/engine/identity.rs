@@ -58,9 +58,10 @@ impl<'r> Run<'r> {
                         self.canonical(*access, *canonical, here, &mut text)
                     });
                 }
-                Part::Bound(name) => {
-                    if let Some(made) = self
-                        .bound(*name)
+                Part::Bound(names) => {
+                    if let Some(made) = names
+                        .iter()
+                        .find_map(|name| self.bound(*name))
                         .and_then(|resource| self.state.made.get(resource as usize))
                     {
                         super::text::append(&mut text, format_args!("{}", made.uuid.simple()));

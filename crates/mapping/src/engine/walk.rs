@@ -214,7 +214,7 @@ impl<'r> Run<'r> {
         };
         self.resource(
             type_name,
-            map.key.as_ref(),
+            entry.key.as_ref().or(map.key.as_ref()),
             entry.write.unwrap_or(map.write),
             contents,
             here,

@@ -171,6 +171,7 @@ impl ConditionParser<'_> {
                 self.text.len(),
                 format!("the condition ends where {expected} is expected"),
             )
+            .help("inside `{ }` a comma ends a value: put a condition with a list in quotes")
         })?;
         self.next += 1;
         Ok(token)
