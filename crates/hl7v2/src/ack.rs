@@ -12,6 +12,7 @@ mod build;
 mod decide;
 mod error_code;
 mod profile;
+mod writer;
 
 pub use batch::{Enclosed, build_batch};
 pub use build::{AckContext, AckError, build, build_without_header};

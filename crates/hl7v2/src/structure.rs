@@ -14,6 +14,7 @@ mod derive;
 mod matcher;
 mod missing;
 mod plan;
+mod search;
 mod tree;
 
 pub use derive::structure_id;

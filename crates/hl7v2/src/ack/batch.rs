@@ -1,7 +1,7 @@
 //! The answer to a batch: its acknowledgements in a batch (chapter 2.10.3.3).
 
 use super::AckContext;
-use super::build::{UTF_8, Writer};
+use super::writer::{UTF_8, Writer};
 use crate::delimiters::{Delimiters, encoding_characters};
 
 /// The headers around the messages that are answered, each without its line end.

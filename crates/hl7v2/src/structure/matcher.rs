@@ -19,46 +19,43 @@
 use std::borrow::Cow;
 use std::mem;
 
-use super::plan::{Plan, PlanNode, Set};
+use super::plan::{Plan, Set};
 use super::tree::{Group, GroupId, GroupTree, Item, Placed};
 use crate::issue::{Issue, IssueCode};
 use crate::message::Message;
 
-/// How far to look for the TXA of a document that starts with an OBX.
-const DOCUMENT_LOOKAHEAD: usize = 64;
-
 /// No occurrence yet.
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 pub(super) struct Matcher<'m> {
-    plan: &'static Plan,
-    message: &'m Message<'m>,
-    groups: Vec<Group>,
+    pub(super) plan: &'static Plan,
+    pub(super) message: &'m Message<'m>,
+    pub(super) groups: Vec<Group>,
     entries: Vec<(u32, Item)>,
     segments: Vec<Placed>,
-    stack: Vec<Frame>,
+    pub(super) stack: Vec<Frame>,
     detour: Vec<Frame>,
     /// The last occurrence of each group node.
-    last: Vec<u32>,
+    pub(super) last: Vec<u32>,
     /// The segment names that still come, and how many of each.
-    later: Set,
+    pub(super) later: Set,
     remaining: Vec<u32>,
 }
 
 /// An open group.
 #[derive(Clone, Copy)]
-struct Frame {
-    node: u16,
-    group: u32,
+pub(super) struct Frame {
+    pub(super) node: u16,
+    pub(super) group: u32,
     /// The first child that may still come, counted from 0.
-    cursor: u16,
+    pub(super) cursor: u16,
 }
 
 /// The segment at hand.
 #[derive(Clone, Copy)]
-struct Current {
-    index: usize,
-    bit: Set,
+pub(super) struct Current {
+    pub(super) index: usize,
+    pub(super) bit: Set,
 }
 
 // === impl Matcher ===
@@ -209,20 +206,6 @@ impl<'m> Matcher<'m> {
         false
     }
 
-    /// The nearest child at or after the cursor that the segment can start,
-    /// nothing required being skipped.
-    fn next_place(&self, frame: Frame, current: Current) -> Option<u16> {
-        for (offset, child) in self.children(frame).skip(frame.cursor.into()) {
-            if child.starts & current.bit != 0 && self.may_open(child, current) {
-                return Some(offset);
-            }
-            if child.required && !self.is_used(frame.group, offset) {
-                return None;
-            }
-        }
-        None
-    }
-
     // --- 2 and 3: out of order
 
     /// Whether a place was found, and whether that leaves the order as the structure has it.
@@ -284,61 +267,6 @@ impl<'m> Matcher<'m> {
         self.enter(&mut stack, offset, current);
         self.stack = stack;
         Some(true)
-    }
-
-    /// A place that the cursor has passed and that has room: in this group, or
-    /// in the last occurrence of a group in it.
-    fn passed_place(&self, frame: Frame, current: Current) -> Option<(Frame, u16)> {
-        let mut passed: Vec<_> = self.children(frame).take(frame.cursor.into()).collect();
-        passed.reverse();
-        passed
-            .into_iter()
-            .find_map(|(offset, child)| self.room(frame, offset, child, current))
-    }
-
-    fn room(
-        &self,
-        frame: Frame,
-        offset: u16,
-        child: &PlanNode,
-        current: Current,
-    ) -> Option<(Frame, u16)> {
-        if child.holds & current.bit == 0 {
-            return None;
-        }
-        if self.can_start(child, current) && (child.repeats || !self.is_used(frame.group, offset)) {
-            return Some((frame, offset));
-        }
-        let node = self.plan.children(frame.node).start + offset;
-        let last = self
-            .last
-            .get(usize::from(node))
-            .copied()
-            .filter(|last| *last != NONE)?;
-        let there = self
-            .groups
-            .get(last as usize)
-            .filter(|group| group.parent == frame.group)?;
-        let inner = Frame {
-            node: there.node,
-            group: last,
-            cursor: 0,
-        };
-        self.children(inner)
-            .find_map(|(offset, child)| self.room(inner, offset, child, current))
-    }
-
-    /// A group after the cursor that has a place for the segment, though not as its first.
-    fn headless_place(&self, frame: Frame, current: Current) -> Option<u16> {
-        let mut ahead = self.children(frame).skip(frame.cursor.into());
-        let found = ahead.find(|(offset, child)| {
-            child.group
-                && !child.strict
-                && child.holds & current.bit != 0
-                && self.may_open(child, current)
-                && (child.repeats || !self.is_used(frame.group, *offset))
-        });
-        found.map(|(offset, _)| offset)
     }
 
     /// Places the segment without moving the cursor.
@@ -408,6 +336,8 @@ impl<'m> Matcher<'m> {
             let opened = self.open(frame, offset);
             frames.push(opened);
             let Some(inner) = self.way_in(opened, current) else {
+                // cannot be, as `holds` says; a segment must not be lost all the same
+                self.keep(Some(opened), current.index);
                 break;
             };
             offset = inner;
@@ -420,38 +350,6 @@ impl<'m> Matcher<'m> {
             beside.remove(0);
             self.detour = beside;
         }
-    }
-
-    /// Which child of a group just opened leads to the place of the segment.
-    fn way_in(&self, frame: Frame, current: Current) -> Option<u16> {
-        let starts = |child: &PlanNode| self.can_start(child, current);
-        let holds = |child: &PlanNode| {
-            child.holds & current.bit != 0 && !child.strict && self.may_open(child, current)
-        };
-        self.next_place(frame, current)
-            .or_else(|| {
-                self.children(frame)
-                    .find(|(_, child)| starts(child))
-                    .map(|(offset, _)| offset)
-            })
-            .or_else(|| {
-                self.children(frame)
-                    .find(|(_, child)| holds(child))
-                    .map(|(offset, _)| offset)
-            })
-    }
-
-    /// Whether a group that opened without its first segment should still take
-    /// it: a visit before its patient, an order header before its detail. Not a
-    /// detail before its header: that header is the next order's.
-    fn waits_for_head(&self, frame: Frame, offset: u16, current: Current) -> bool {
-        let order = self
-            .plan
-            .number("ORC")
-            .is_some_and(|number| current.bit == 1 << number);
-        self.children(frame).take(offset.into()).any(|(_, child)| {
-            child.required && child.starts & self.later != 0 && (order || child.name == "PID")
-        })
     }
 
     fn open(&mut self, frame: Frame, offset: u16) -> Frame {
@@ -482,51 +380,6 @@ impl<'m> Matcher<'m> {
     fn add_segment(&mut self, group: u32, index: usize, placed: bool, follows: &'static str) {
         self.entries.push((group, Item::Segment { index, placed }));
         self.segments.push(Placed { group, follows });
-    }
-
-    fn children(&self, frame: Frame) -> impl Iterator<Item = (u16, &'static PlanNode)> + use<> {
-        let plan = self.plan;
-        (0_u16..).zip(
-            plan.children(frame.node)
-                .filter_map(|child| plan.node(child)),
-        )
-    }
-
-    fn around(&self, frame: Frame) -> Option<Frame> {
-        let group = self.groups.get(frame.group as usize)?.parent;
-        let open = self.stack.iter().find(|open| open.group == group).copied();
-        open.or_else(|| {
-            Some(Frame {
-                node: self.groups.get(group as usize)?.node,
-                group,
-                cursor: 0,
-            })
-        })
-    }
-
-    fn can_start(&self, child: &PlanNode, current: Current) -> bool {
-        child.starts & current.bit != 0 && self.may_open(child, current)
-    }
-
-    fn may_open(&self, child: &PlanNode, current: Current) -> bool {
-        if !child.needs_document {
-            return true;
-        }
-        let following = (current.index + 1..)
-            .take(DOCUMENT_LOOKAHEAD)
-            .map_while(|at| self.message.segment(at));
-        let next = following
-            .map(|segment| segment.name())
-            .find(|name| !matches!(*name, "OBX" | "PRT" | "NTE"));
-        next == Some("TXA")
-    }
-
-    fn is_used(&self, group: u32, offset: u16) -> bool {
-        let used = self
-            .groups
-            .get(group as usize)
-            .map_or(0, |group| group.used);
-        used & 1_u128.checked_shl(offset.into()).unwrap_or(0) != 0
     }
 
     fn mark_used(&mut self, group: u32, offset: u16) {

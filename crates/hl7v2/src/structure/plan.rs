@@ -36,7 +36,7 @@ pub(super) struct PlanNode {
     pub(super) children: u16,
     /// The segments that can come first in it, nothing required left out.
     pub(super) starts: Set,
-    /// The segments that it has a place for, at any depth.
+    /// The segments that it has a place for, at any depth, guarded groups left out.
     pub(super) holds: Set,
     /// The group opens only before a TXA, so that results are not taken for a document.
     pub(super) needs_document: bool,
@@ -129,7 +129,7 @@ impl Plan {
                 .children(narrow(index))
                 .filter_map(|child| self.nodes.get(usize::from(child)))
             {
-                holds |= child.holds;
+                holds |= child.reached();
                 if open {
                     starts |= child.starts;
                     open = !child.required;
@@ -186,6 +186,19 @@ impl Plan {
         self.node(node).map_or(0..0, |node| {
             node.first_child..node.first_child + node.children
         })
+    }
+}
+
+// === impl PlanNode ===
+
+impl PlanNode {
+    /// The segments that lead into it from outside: a guarded group opens for some only.
+    fn reached(&self) -> Set {
+        match (self.needs_document, self.strict) {
+            (true, _) => 0,
+            (_, true) => self.starts,
+            _ => self.holds,
+        }
     }
 }
 
@@ -251,9 +264,10 @@ mod tests {
                 .sum::<Set>()
         };
         assert_eq!(orders.starts, set(&["ORC", "OBR"]));
+        // not TXA: the group of a document opens only for its OBX, when a TXA follows
         assert_eq!(
             orders.holds & set(&["OBX", "SPM", "TXA", "PID"]),
-            set(&["OBX", "SPM", "TXA"])
+            set(&["OBX", "SPM"])
         );
     }
 
