@@ -80,7 +80,7 @@ PRIMITIVE = "ST TX FT NM SI ID IS DT TM DTM GTS SNM NUL WD VARIES".split()
 # --- names
 
 SMALL = {"a", "an", "and", "as", "at", "by", "for", "from", "in", "into", "of", "on", "or", "per", "the", "to", "vs", "with"}
-UPPER = {"id", "ids", "hl7", "ssn", "ub", "ub1", "ub2", "ub82", "ub92", "upin", "drg", "icd", "ndc", "oid", "astm", "iud", "icu", "hmo",
+UPPER = {"id", "hl7", "ssn", "ub", "ub1", "ub2", "ub82", "ub92", "upin", "drg", "icd", "ndc", "oid", "astm", "iud", "icu", "hmo",
          "ce", "st", "tx", "ts", "cx", "is", "dt", "cn", "xcn", "xpn", "hipaa", "npi", "fda", "uoi", "csr", "url", "uri", "iv", "va",
          "cwe", "dtm", "ei", "hd", "nm", "tm", "udi", "iso", "ed", "rp", "lan", "mpi", "eu", "us", "usa", "bp", "cpt", "poa", "hcpcs", "pca", "npu"}
 
@@ -102,6 +102,12 @@ def title(name, segments):
         low = word.lower()
         if index % 2 == 1 or not word:
             out.append(word)
+        elif low.endswith("'s"):
+            out.append(low[0].upper() + low[1:])
+        elif low == "ids":
+            out.append("IDs")
+        elif low == "org" and index + 1 < len(words):
+            out.append("Org")
         elif low in UPPER or word.upper() in segments and (word.isupper() or word.lower() not in SMALL):
             out.append(word.upper())
         elif low in SMALL and any(w for w in words[:index:2]) and words[index - 1] == " ":
@@ -147,7 +153,7 @@ def from_hl7apy():
             rows = {}
             for field, definition, (low, high), _ in definition[1]:
                 number = int(field.rsplit("_", 1)[1])
-                table = definition[4] and re.sub(r"\D", "", definition[4])[1:]
+                table = table_number(definition[4])
                 rows[number] = dict(type=definition[2], name=definition[3], table=table, min=low, max=high,
                                     withdrawn=definition[2] == "WD" or high == 0, length=None)
             segments[name] = rows
@@ -156,7 +162,7 @@ def from_hl7apy():
         for name, parts in module_types.DATATYPES_STRUCTS.items():
             rows = {}
             for part, definition, (_, high), _ in parts:
-                table = definition[4] and re.sub(r"\D", "", definition[4])[1:]
+                table = table_number(definition[4])
                 rows[int(part.rsplit("_", 1)[1])] = dict(type=definition[2], name=definition[3], table=table,
                                                          withdrawn=definition[2] == "WD" or high == 0)
             types[name] = rows
@@ -167,6 +173,12 @@ def from_hl7apy():
             structures[name.upper()] = hl7apy_items(name, items, groups)
         result[version] = dict(segments=segments, types=types, structures=structures)
     return result
+
+
+def table_number(text):
+    """`HL70001` is `0001`; 9999 stands for a table that the standard names no number of."""
+    number = re.sub(r"\D", "", text or "")[1:]
+    return number if number and number != "9999" else None
 
 
 def hl7apy_items(structure, items, groups):
@@ -213,6 +225,9 @@ def from_dictionary(folder):
                     for number, c in enumerate(kind["subfields"], 1)}
             if rows:
                 types[name] = rows
+        for rows in list(segments.values()) + list(types.values()):
+            for row in rows.values():
+                row["type"] = "varies" if row["type"].lower() == "varies" else row["type"]
         for name, message in definition.get("messages", {}).items():
             structures[name] = dictionary_items(message["segments"]["segments"])
         result[version] = dict(segments=segments, types=types, structures=structures, titles=titles)
@@ -447,7 +462,7 @@ def cumulative(kind, sources, guide):
     result = {}
     for version in VERSIONS[:-1]:
         for name, rows in sources[version][kind].items():
-            if kind == "types" and (name.startswith("CM_") or name == "CM"):
+            if kind == "types" and (name.startswith(("CM_", "TX_")) or name == "CM"):
                 continue
             target = result.setdefault(name, {})
             for number, row in rows.items():

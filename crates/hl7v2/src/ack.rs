@@ -4,6 +4,22 @@
 //! says which of error and reject a peer takes for "send again"; [`build`] writes
 //! the answer with the delimiters, the character set and the routing of the
 //! message that it answers.
+//!
+//! ```
+//! use hl7v2::ack::{self, AckContext, AckOptions, Disposition};
+//!
+//! let (message, _) = hl7v2::parse(b"MSH|^~\\&|LAB|NORTH|FW|SOUTH|20250314||ORU^R01|42|P|2.5\r")?;
+//! let header = message.header();
+//! if let Some(code) = ack::decide(&header, Disposition::Accepted, &AckOptions::default()) {
+//!     let context = AckContext { control_id: "A1", timestamp: "20250314080000+0100" };
+//!     let answer = ack::build(&header, code, &[], &context);
+//!     assert_eq!(
+//!         answer,
+//!         b"MSH|^~\\&|FW|SOUTH|LAB|NORTH|20250314080000+0100||ACK^R01^ACK|A1|P|2.5\rMSA|AA|42\r"
+//!     );
+//! }
+//! # Ok::<(), hl7v2::ParseError>(())
+//! ```
 
 use std::fmt;
 

@@ -8,6 +8,16 @@
 //! withdrawn field keeps the type and name it last had, and says so.
 //!
 //! `scripts/hl7v2-definitions.py` makes the data and names its sources.
+//!
+//! ```
+//! use hl7v2::{Version, definitions};
+//!
+//! let newest = definitions::for_version(Version::NEWEST);
+//! let field = newest.segment("PID").and_then(|pid| pid.field(3)).unwrap();
+//! assert_eq!((field.name, field.data_type), ("Patient Identifier List", "CX"));
+//! let authority = newest.data_type("CX").and_then(|cx| cx.component(4)).unwrap();
+//! assert_eq!((authority.name, authority.data_type), ("Assigning Authority", "HD"));
+//! ```
 
 use std::fmt;
 

@@ -28,6 +28,17 @@ pub use tree::{GroupId, GroupTree, Item};
 /// the order) goes to the group that it belongs to, with an issue. Takes one
 /// pass over the segments. An unknown structure is grouped by the default of its
 /// message code, or else like results; then [`GroupTree::known`] is false.
+///
+/// ```
+/// let bytes = b"MSH|^~\\&|LAB|NORTH|||20250314||ORU^R01|42|P|2.3\rPID|||4711\rOBR|1\rOBX|1\rNTE|1\r";
+/// let (message, _) = hl7v2::parse(bytes)?;
+/// let (tree, _) = hl7v2::structure::group(&message);
+/// assert_eq!(tree.structure(), "ORU_R01");
+/// let note = tree.group_of(4);
+/// assert_eq!(tree.path(note), "PATIENT_RESULT.ORDER_OBSERVATION.OBSERVATION");
+/// assert_eq!(tree.segments(note).collect::<Vec<_>>(), [3, 4]);
+/// # Ok::<(), hl7v2::ParseError>(())
+/// ```
 #[must_use]
 pub fn group(message: &Message<'_>) -> (GroupTree, Vec<Issue>) {
     let mut issues = Vec::new();
