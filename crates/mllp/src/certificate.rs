@@ -1,6 +1,8 @@
-//! Facts of an X.509 certificate, as far as a gateway wants them: who it names, until when it is valid, its fingerprint.
+//! Facts of an X.509 certificate, as far as a gateway wants them: who it names, until when it is
+//! valid, its fingerprint.
 //!
-//! The certificate was verified by the TLS handshake. What is read here decides nothing about trust, so a part that cannot be read is left out.
+//! The certificate was verified by the TLS handshake. What is read here decides nothing about
+//! trust, so a part that cannot be read is left out.
 
 use std::time::{Duration, SystemTime};
 

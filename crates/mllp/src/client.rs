@@ -49,9 +49,10 @@ pub struct ClientOptions {
 
 /// A connection to one MLLP server, with at most one message under way.
 ///
-/// After a response timeout, a broken connection, or anything unexpected from the other end, the connection is closed and every exchange fails
-/// with [`ClientError::NotConnected`] until [`reconnect`](Self::reconnect). So a late answer cannot be taken for the answer to the next message.
-/// The same happens when the future of an exchange is dropped.
+/// After a response timeout, a broken connection, or anything unexpected from the other end, the
+/// connection is closed and every exchange fails with [`ClientError::NotConnected`] until
+/// [`reconnect`](Self::reconnect). So a late answer cannot be taken for the answer to the next
+/// message. The same happens when the future of an exchange is dropped.
 pub struct Client {
     address: String,
     options: ClientOptions,
@@ -84,7 +85,8 @@ pub enum ClientError {
     /// The other end had closed the connection before the message was sent.
     #[error("connection was closed by the other end before sending")]
     ClosedBefore,
-    /// The other end had sent something that nobody asked for, perhaps a late answer; the message was not sent.
+    /// The other end had sent something that nobody asked for, perhaps a late answer; the message
+    /// was not sent.
     #[error("unexpected bytes before sending")]
     Unsolicited,
     /// The message could not be written to its end.
@@ -102,7 +104,8 @@ pub enum ClientError {
     /// The answer was cut off by another one, or is empty.
     #[error("answer is not whole")]
     BadAnswer,
-    /// Release 2: the other end could not store the message. The connection is still good; the message may be sent again.
+    /// Release 2: the other end could not store the message. The connection is still good; the
+    /// message may be sent again.
     #[error("not stored by the other end")]
     CommitNak,
     /// Release 2: the first frame of the answer is not a commit answer.
@@ -143,7 +146,8 @@ impl Client {
     /// Connects to `address`, a `host:port`.
     ///
     /// # Errors
-    /// [`ClientError::Connect`], [`ClientError::ConnectTimeout`], [`ClientError::Tls`] or [`ClientError::Handshake`].
+    /// [`ClientError::Connect`], [`ClientError::ConnectTimeout`], [`ClientError::Tls`] or
+    /// [`ClientError::Handshake`].
     pub async fn connect(
         address: impl Into<String>,
         options: ClientOptions,
@@ -193,9 +197,9 @@ impl Client {
         payload: &[u8],
         limit: Duration,
     ) -> Result<Bytes, ClientError> {
-        let mut link = self.send_link(payload)?;
+        let (mut link, frame) = self.begin(payload)?;
         let talk = async {
-            link.send(payload).await?;
+            link.send(&frame).await?;
             link.answer().await
         };
         let answer = timeout(limit, talk)
@@ -206,20 +210,21 @@ impl Client {
         Ok(answer.payload)
     }
 
-    /// Sends a message by MLLP release 2: waits for the commit answer, and then, if `answer` is set, for the answer of the application; all
-    /// together for at most `limit`.
+    /// Sends a message by MLLP release 2: waits for the commit answer, and then, if `answer` is
+    /// set, for the answer of the application; all together for at most `limit`.
     ///
     /// # Errors
-    /// See [`ClientError`]. After all but [`ClientError::Payload`] and [`ClientError::CommitNak`] there is no connection any more.
+    /// See [`ClientError`]. After all but [`ClientError::Payload`] and [`ClientError::CommitNak`]
+    /// there is no connection any more.
     pub async fn exchange_release_2(
         &mut self,
         payload: &[u8],
         answer: bool,
         limit: Duration,
     ) -> Result<Option<Bytes>, ClientError> {
-        let mut link = self.send_link(payload)?;
+        let (mut link, frame) = self.begin(payload)?;
         let talk = async {
-            link.send(payload).await?;
+            link.send(&frame).await?;
             let commit = Commit::of(&link.answer().await?.payload).ok_or(ClientError::NoCommit)?;
             let answer = match commit {
                 Commit::Ack if answer => Some(link.answer().await?),
@@ -246,10 +251,11 @@ impl Client {
         }
     }
 
-    /// Takes the connection to send `payload`, if that can be sent.
-    fn send_link(&mut self, payload: &[u8]) -> Result<Link, ClientError> {
-        encode(payload, &mut BytesMut::new()).map_err(ClientError::Payload)?;
-        self.link.take().ok_or(ClientError::NotConnected)
+    /// The frame to send, and the connection to send it on.
+    fn begin(&mut self, payload: &[u8]) -> Result<(Link, BytesMut), ClientError> {
+        let mut frame = BytesMut::new();
+        encode(payload, &mut frame).map_err(ClientError::Payload)?;
+        Ok((self.link.take().ok_or(ClientError::NotConnected)?, frame))
     }
 }
 
@@ -294,12 +300,10 @@ impl Link {
         })
     }
 
-    async fn send(&mut self, payload: &[u8]) -> Result<(), ClientError> {
+    async fn send(&mut self, frame: &[u8]) -> Result<(), ClientError> {
         self.listen().await?;
-        let mut frame = BytesMut::new();
-        encode(payload, &mut frame).map_err(ClientError::Payload)?;
         self.stream
-            .write_all(&frame)
+            .write_all(frame)
             .await
             .map_err(ClientError::Send)?;
         self.stream.flush().await.map_err(ClientError::Send)
@@ -402,7 +406,8 @@ impl ClientError {
         }
     }
 
-    /// Whether trying again is no use before something is changed: the other end does not speak MLLP, or the payload cannot be sent.
+    /// Whether trying again is no use before something is changed: the other end does not speak
+    /// MLLP, or the payload cannot be sent.
     pub const fn is_permanent(&self) -> bool {
         matches!(
             self,

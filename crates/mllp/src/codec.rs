@@ -1,11 +1,13 @@
 //! MLLP framing: `VT payload FS CR`, read tolerantly and written strictly.
 //!
-//! The decoder is incremental and linear: each byte is looked at once, whatever the sizes of the reads. It holds at most one frame, so memory
-//! is bounded by the frame limit.
+//! The decoder is incremental and linear: each byte is looked at once, whatever the sizes of the
+//! reads. It holds at most one frame, so memory is bounded by the frame limit.
 //!
-//! Where a frame ends. FS (0x1C) cannot be part of a payload: none of the character sets that HL7 allows on MLLP uses it. FS CR ends a frame.
-//! FS alone ends it too ([`Tolerance::FsWithoutCr`]) if VT or LF is the next byte, at the end of the stream, or after a short silence. FS before any
-//! other byte is [`FrameError::ByteAfterFs`]: the byte may be a stray one inside a message, and half a message must never be passed on.
+//! Where a frame ends. FS (0x1C) cannot be part of a payload: none of the character sets that HL7
+//! allows on MLLP uses it. FS CR ends a frame. FS alone ends it too ([`Tolerance::FsWithoutCr`]) if
+//! VT or LF is the next byte, at the end of the stream, or after a short silence. FS before any
+//! other byte is [`FrameError::ByteAfterFs`]: the byte may be a stray one inside a message, and
+//! half a message must never be passed on.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use memchr::memchr2;
@@ -72,7 +74,8 @@ pub enum Commit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Between(Tail),
-    /// Inside a frame. `sniff`: it started without VT at the start of the stream, so it may be no frame at all.
+    /// Inside a frame. `sniff`: it started without VT at the start of the stream, so it may be no
+    /// frame at all.
     Payload {
         sniff: bool,
     },
@@ -150,7 +153,8 @@ impl Codec {
         std::mem::take(&mut self.warnings)
     }
 
-    /// Ends the frame whose FS has been seen, since no CR came for a while. `None` if there is no such frame, or if that is not tolerated.
+    /// Ends the frame whose FS has been seen, since no CR came for a while. `None` if there is no
+    /// such frame, or if that is not tolerated.
     ///
     /// # Errors
     /// [`FrameError::NotTolerated`] for an empty payload, as in [`decode`](Self::decode).
@@ -397,13 +401,15 @@ impl Decoder for Codec {
     type Item = RawFrame;
     type Error = FrameError;
 
-    /// The next whole frame, or `None` if more bytes are needed. After an error the codec reads nothing more.
+    /// The next whole frame, or `None` if more bytes are needed. After an error the codec reads
+    /// nothing more.
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<RawFrame>, FrameError> {
         let result = self.step(buffer);
         self.fail_on_error(result)
     }
 
-    /// The last frame, if only its CR is missing; [`FrameError::Truncated`] if the stream ended inside a frame.
+    /// The last frame, if only its CR is missing; [`FrameError::Truncated`] if the stream ended
+    /// inside a frame.
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> Result<Option<RawFrame>, FrameError> {
         if let Some(frame) = self.decode(buffer)? {
             return Ok(Some(frame));
@@ -440,7 +446,8 @@ impl Encoder<Commit> for Codec {
 /// Appends `VT payload FS CR` to `out`.
 ///
 /// # Errors
-/// [`FrameError::Empty`], or [`FrameError::Unframable`] if the payload holds VT or FS; `out` is then unchanged.
+/// [`FrameError::Empty`], or [`FrameError::Unframable`] if the payload holds VT or FS; `out` is
+/// then unchanged.
 pub fn encode(payload: &[u8], out: &mut BytesMut) -> Result<(), FrameError> {
     if payload.is_empty() {
         return Err(FrameError::Empty);

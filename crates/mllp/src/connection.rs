@@ -1,11 +1,14 @@
-//! One connection: reads frames, hands them to the service in order, writes the answers in the same order.
+//! One connection: reads frames, hands them to the service in order, writes the answers in the same
+//! order.
 //!
-//! Everything happens in one task. A turn of the loop takes frames out of the buffer while there is room for them, then waits for whatever can
-//! go on: an answer to be written, a call to finish, the service to become ready, bytes to arrive, a deadline, the call to drain. Reading stops
-//! while [`Limits::in_flight`] frames are with the service, so a fast sender is held back by TCP and memory stays bounded.
+//! Everything happens in one task. A turn of the loop takes frames out of the buffer while there is
+//! room for them, then waits for whatever can go on: an answer to be written, a call to finish, the
+//! service to become ready, bytes to arrive, a deadline, the call to drain. Reading stops while
+//! [`Limits::in_flight`] frames are with the service, so a fast sender is held back by TCP and
+//! memory stays bounded.
 //!
-//! A frame that was handed to the service is always run to its end, also when the sender is gone: only then can the service know that what it
-//! stored will come again.
+//! A frame that was handed to the service is always run to its end, also when the sender is gone:
+//! only then can the service know that what it stored will come again.
 
 use std::{
     collections::VecDeque,
@@ -14,17 +17,15 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context as Task, Poll, ready},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest},
-    net::TcpStream,
-    time::{Instant, Sleep, sleep_until, timeout},
+    io::AsyncReadExt,
+    time::{Instant, Sleep},
 };
-use tokio_rustls::server::TlsStream;
 use tokio_util::{
     codec::Decoder,
     sync::{CancellationToken, WaitForCancellationFutureOwned},
@@ -41,33 +42,15 @@ use crate::{
     tolerance::Tolerances,
 };
 
+mod deadlines;
+mod farewell;
+
+use farewell::Transport;
+
 /// Room made for each read.
 const READ_BYTES: usize = 8 * 1024;
 /// A buffer larger than this is given back once it is empty.
 const KEEP_BYTES: usize = 64 * 1024;
-/// How long, after the last answer, bytes are still read and thrown away. Closing with unread bytes would reset the connection, and a reset can
-/// take the answer from the other end before it was read.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// How long a reset may take that answers an answer.
-const RESET_TIME: Duration = Duration::from_millis(200);
-
-/// A stream that is, or runs over, TCP.
-pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {
-    fn tcp(&self) -> &TcpStream;
-}
-
-impl Transport for TcpStream {
-    fn tcp(&self) -> &TcpStream {
-        self
-    }
-}
-
-impl Transport for TlsStream<TcpStream> {
-    fn tcp(&self) -> &TcpStream {
-        self.get_ref().0
-    }
-}
 
 /// What the connections of a listener share.
 pub(crate) struct Shared {
@@ -97,7 +80,8 @@ pub(crate) struct Connection<IO, S: Service<Frame>> {
     in_flight: FuturesOrdered<S::Future>,
     answered: VecDeque<Result<Reply, S::Error>>,
     outgoing: Outgoing,
-    /// When each frame that is not done with was received, in order: `waiting`, `in_flight`, `answered`, `outgoing`.
+    /// When each frame that is not done with was received, in order: `waiting`, `in_flight`,
+    /// `answered`, `outgoing`.
     received: VecDeque<Instant>,
 
     /// No answer can be written any more.
@@ -321,14 +305,16 @@ where
                 self.totals.bytes = self.totals.bytes.saturating_add(count as u64);
                 self.unconfirmed = false;
             }
-            // TLS without close_notify. A frame has an end of its own, so nothing can be cut off unseen.
+            // TLS without close_notify. A frame has an end of its own, so nothing can be cut off
+            // unseen.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.end(),
             Poll::Ready(Err(error)) => self.broken(error),
         }
         Poll::Ready(())
     }
 
-    /// Also without room for a frame, up to one read ahead: so it is seen when the sender goes away.
+    /// Also without room for a frame, up to one read ahead: so it is seen when the sender goes
+    /// away.
     fn may_read(&self) -> bool {
         self.closing.is_none()
             && !self.ended
@@ -428,142 +414,13 @@ where
         }
     }
 
-    /// Reads no more frames and writes no more answers. Calls that have begun still run to their end.
+    /// Reads no more frames and writes no more answers. Calls that have begun still run to their
+    /// end.
     fn stop(&mut self, reason: CloseReason, undelivered: Undelivered) {
         self.close(reason);
         self.mute.get_or_insert(undelivered);
         if self.waiting.take().is_some() {
             self.received.pop_back();
         }
-    }
-
-    // --- deadlines ---
-
-    fn poll_deadline(&mut self, task: &mut Task<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline() else {
-            return Poll::Pending;
-        };
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if timer.deadline() != deadline {
-            timer.as_mut().reset(deadline);
-        }
-        ready!(timer.as_mut().poll(task));
-        self.expire(Instant::now());
-        Poll::Ready(())
-    }
-
-    fn deadline(&mut self) -> Option<Instant> {
-        let [write, frame, end, idle] = self.deadlines();
-        write.into_iter().chain(frame).chain(end).chain(idle).min()
-    }
-
-    /// For an answer, for the frame being read, for the CR after its FS, for the next frame.
-    fn deadlines(&mut self) -> [Option<Instant>; 4] {
-        let limits = &self.shared.limits;
-        let write = self
-            .outgoing
-            .stalled()
-            .and_then(|since| since.checked_add(limits.write_time));
-        if self.closing.is_some() || self.ended || !self.has_room() {
-            return [write, None, None, None];
-        }
-        let in_frame = self.codec.in_frame();
-        let started = |clock: &mut Option<Instant>| *clock.get_or_insert_with(Instant::now);
-        let frame = in_frame
-            .then(|| started(&mut self.frame_clock).checked_add(limits.frame_time))
-            .flatten();
-        let end = (self.codec.awaits_cr())
-            .then(|| started(&mut self.end_clock).checked_add(limits.end_grace))
-            .flatten();
-        let idle = limits
-            .idle_time
-            .filter(|_| !in_frame && self.received.is_empty())
-            .and_then(|time| self.idle_clock.checked_add(time));
-        [write, frame, end, idle]
-    }
-
-    fn expire(&mut self, now: Instant) {
-        let passed = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
-        let [write, frame, end, idle] = self.deadlines();
-        if passed(write) {
-            self.shared
-                .observer
-                .ack_undelivered(&self.peer, Undelivered::Timeout);
-            self.outgoing.clear();
-            self.finish_answer();
-            self.stop(CloseReason::WriteTimeout, Undelivered::Timeout);
-        } else if passed(end) {
-            match self.codec.end_by_silence(&mut self.input) {
-                Ok(Some(frame)) => self.accept(frame),
-                Ok(None) => self.end_clock = None,
-                Err(error) => self.fail(error),
-            }
-        } else if passed(frame) {
-            let held = self.codec.held();
-            self.fail(FrameError::Timeout { held });
-        } else if passed(idle) {
-            self.close(CloseReason::IdleTimeout);
-        }
-    }
-
-    // --- the end ---
-
-    /// Says goodbye, and gives the other end time to read the last answer.
-    async fn hang_up(&mut self) {
-        if matches!(self.mute, Some(Undelivered::Gone | Undelivered::Timeout)) {
-            return;
-        }
-        self.input = BytesMut::with_capacity(READ_BYTES);
-        let ended = self.ended;
-        let goodbye = async {
-            self.io.shutdown().await?;
-            while !self.ended {
-                self.input.clear();
-                self.ended = self.io.read_buf(&mut self.input).await? == 0;
-            }
-            Ok(())
-        };
-        let reset = match timeout(LINGER, goodbye).await {
-            // The end of the stream came before the answer. Was it a sender that only sends no more, or one that is gone? The answer then
-            // meets a reset.
-            Ok(Ok(())) if ended && self.unconfirmed => {
-                let error = self.io.tcp().ready(Interest::ERROR);
-                timeout(RESET_TIME, error).await.is_ok()
-            }
-            Ok(Ok(())) | Err(_) => false,
-            Ok(Err(error)) => {
-                let _: io::Error = error;
-                self.unconfirmed
-            }
-        };
-        if reset {
-            self.shared
-                .observer
-                .ack_undelivered(&self.peer, Undelivered::Reset);
-        }
-    }
-}
-
-impl<IO, S: Service<Frame>> Drop for Connection<IO, S> {
-    fn drop(&mut self) {
-        let mut reason = self.closing.unwrap_or(CloseReason::Aborted);
-        if !self.done {
-            reason = CloseReason::Aborted;
-            self.totals.held = self.codec.held();
-            let called = self
-                .received
-                .len()
-                .saturating_sub(usize::from(self.waiting.is_some()));
-            for _ in 0..called {
-                self.shared
-                    .observer
-                    .ack_undelivered(&self.peer, Undelivered::Aborted);
-            }
-        }
-        self.shared
-            .observer
-            .connection_closed(&self.peer, reason, self.totals);
     }
 }

@@ -4,10 +4,11 @@ use std::{fmt, io};
 
 use crate::tolerance::Tolerance;
 
-/// Why a stream of bytes cannot be read as frames any further, or a payload cannot be written as one.
+/// Why a stream of bytes cannot be read as frames any further, or a payload cannot be written as
+/// one.
 ///
-/// A framing error ends its connection: there is no search for the next frame inside the stream, since what would be found could be half a
-/// message. No variant holds bytes of a payload.
+/// A framing error ends its connection: there is no search for the next frame inside the stream,
+/// since what would be found could be half a message. No variant holds bytes of a payload.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -35,7 +36,8 @@ pub enum FrameError {
         /// Payload bytes read and thrown away.
         held: usize,
     },
-    /// FS is followed by a byte that can neither end a frame nor start the next one. Taking FS for the end would pass on half a message.
+    /// FS is followed by a byte that can neither end a frame nor start the next one. Taking FS for
+    /// the end would pass on half a message.
     #[error("unexpected byte after fs at byte {offset}")]
     ByteAfterFs {
         /// Position in the stream.

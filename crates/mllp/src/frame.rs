@@ -6,26 +6,30 @@ use bytes::Bytes;
 
 use crate::{certificate::ClientCertFacts, tolerance::FrameWarning};
 
-/// How much of an oversized frame is kept for the service, enough for the first segment of any message.
+/// How much of an oversized frame is kept for the service, enough for the first segment of any
+/// message.
 pub const OVERSIZE_PREFIX: usize = 4096;
 
 /// One MLLP frame as it was received, without VT, FS and CR.
 ///
-/// A frame for which [`must_refuse`](Self::must_refuse) answers `Some` is not a whole message: it must get a negative answer or none, and
-/// must never be processed.
+/// A frame for which [`must_refuse`](Self::must_refuse) answers `Some` is not a whole message: it
+/// must get a negative answer or none, and must never be processed.
 #[derive(Clone)]
 pub struct Frame {
-    /// The payload. Empty if `oversized`; the part after the last VT if `truncated`. Never holds VT or FS.
+    /// The payload. Empty if `oversized`; the part after the last VT if `truncated`. Never holds VT
+    /// or FS.
     pub payload: Bytes,
     /// When the last byte of the frame had been read.
     pub received_at: SystemTime,
-    /// What was forgiven in reading it, with what was forgiven between the frame before and this one.
+    /// What was forgiven in reading it, with what was forgiven between the frame before and this
+    /// one.
     pub warnings: Vec<FrameWarning>,
-    /// A second VT stood inside the frame: the raw bytes before it (with any earlier second VT). The sender began a message, gave up and began
-    /// another, so what was meant by the end of the frame cannot be known.
+    /// A second VT stood inside the frame: the raw bytes before it (with any earlier second VT).
+    /// The sender began a message, gave up and began another, so what was meant by the end of the
+    /// frame cannot be known.
     pub truncated: Option<Bytes>,
-    /// The frame was larger than the limit: its first [`OVERSIZE_PREFIX`] bytes, from which a negative answer can be made. The rest was not
-    /// read; the connection closes after the answer.
+    /// The frame was larger than the limit: its first [`OVERSIZE_PREFIX`] bytes, from which a
+    /// negative answer can be made. The rest was not read; the connection closes after the answer.
     pub oversized: Option<Bytes>,
     /// Who sent it.
     pub peer: Peer,
@@ -49,7 +53,8 @@ pub struct Peer {
     pub addr: SocketAddr,
     /// Whether the connection is encrypted.
     pub encrypted: bool,
-    /// The certificate the other end showed, if it showed one. It was verified against the listener's CA.
+    /// The certificate the other end showed, if it showed one. It was verified against the
+    /// listener's CA.
     pub tls: Option<Arc<ClientCertFacts>>,
 }
 
@@ -66,11 +71,13 @@ pub enum Reply {
     Close,
     /// One payload, then the connection is closed.
     FrameThenClose(Bytes),
-    /// MLLP release 2: stored. Written only when the server has [`release_2`](crate::ServerBuilder::release_2) on, else as [`Reply::None`].
+    /// MLLP release 2: stored. Written only when the server has
+    /// [`release_2`](crate::ServerBuilder::release_2) on, else as [`Reply::None`].
     CommitAck,
     /// MLLP release 2: not stored. With release 2 off, as [`Reply::Close`].
     CommitNak,
-    /// MLLP release 2: stored, followed by the payload in a frame of its own. With release 2 off, as [`Reply::Frame`].
+    /// MLLP release 2: stored, followed by the payload in a frame of its own. With release 2 off,
+    /// as [`Reply::Frame`].
     CommitAckThen(Bytes),
 }
 

@@ -1,4 +1,5 @@
-//! MLLP on tokio: a frame codec, a server generic over a [`tower::Service`] of frames, and a client. Knows no HL7.
+//! MLLP on tokio: a frame codec, a server generic over a [`tower::Service`] of frames, and a
+//! client. Knows no HL7.
 //!
 //! ```
 //! use std::convert::Infallible;
@@ -21,9 +22,11 @@
 //! ```
 //!
 //! The promises:
-//! - A frame reaches the service only when it was read to its end, or marked as one that [must be refused](Frame::must_refuse).
+//! - A frame reaches the service only when it was read to its end, or marked as one that [must be
+//!   refused](Frame::must_refuse).
 //! - Answers are written in the order of the frames, each frame in one write.
-//! - Reading forgives what real senders do, each [`Tolerance`] by name, counted, and switchable per listener. Writing is strict.
+//! - Reading forgives what real senders do, each [`Tolerance`] by name, counted, and switchable per
+//!   listener. Writing is strict.
 //! - A sender can use up only its own [`Limits`]; what ends its connection ends no other.
 //! - Nothing of a payload is ever in an error, an event or a `Debug` output.
 
@@ -53,3 +56,8 @@ pub use observer::{
 pub use server::{Drained, Server, ServerBuilder};
 pub use tls::{ClientAuth, ClientTls, ClientTlsFiles, ServerTls, ServerTlsFiles, TlsError};
 pub use tolerance::{FrameWarning, Tolerance, Tolerances};
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

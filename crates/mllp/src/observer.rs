@@ -1,10 +1,12 @@
-//! Named events of a server: the gateway turns each into a metric and a log line. No event can hold bytes of a payload.
+//! Named events of a server: the gateway turns each into a metric and a log line. No event can hold
+//! bytes of a payload.
 
 use std::{io, net::SocketAddr, time::Duration};
 
 use crate::{error::FrameError, frame::Peer, tolerance::FrameWarning};
 
-/// Receives the events of a server. Methods are called from the connection's task and must not block; all do nothing by default.
+/// Receives the events of a server. Methods are called from the connection's task and must not
+/// block; all do nothing by default.
 pub trait Observer: Send + Sync + 'static {
     /// A connection was accepted, and its TLS handshake is done.
     fn connection_opened(&self, _peer: &Peer) {}
@@ -16,12 +18,13 @@ pub trait Observer: Send + Sync + 'static {
     fn frame_received(&self, _peer: &Peer, _bytes: usize) {}
     /// A deviation was forgiven.
     fn frame_warning(&self, _peer: &Peer, _warning: FrameWarning) {}
-    /// Reading ended with `error`; `held` payload bytes of an unfinished frame were thrown away (an oversized frame's prefix still goes to the
-    /// service). The connection closes.
+    /// Reading ended with `error`; `held` payload bytes of an unfinished frame were thrown away (an
+    /// oversized frame's prefix still goes to the service). The connection closes.
     fn frame_error(&self, _peer: &Peer, _error: &FrameError, _held: usize) {}
     /// An answer of `bytes` bytes was written, `latency` after its frame had been read.
     fn reply_written(&self, _peer: &Peer, _bytes: usize, _latency: Duration) {}
-    /// The service was given a frame, but the sender did not get the answer. It will send the frame again.
+    /// The service was given a frame, but the sender did not get the answer. It will send the frame
+    /// again.
     fn ack_undelivered(&self, _peer: &Peer, _reason: Undelivered) {}
     /// Accepting failed; the listener tries again after `retry_in`.
     fn accept_error(&self, _error: &io::Error, _retry_in: Duration) {}
@@ -48,7 +51,9 @@ pub struct ConnectionTotals {
 
 /// Declares an enum of labels with `as_str` and `Display`.
 macro_rules! labels {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]

@@ -1,4 +1,5 @@
-//! The listener: accepts connections within its limits, serves each in a task of its own, drains them at the end.
+//! The listener: accepts connections within its limits, serves each in a task of its own, drains
+//! them at the end.
 
 use std::{
     fmt,
@@ -101,7 +102,8 @@ impl ServerBuilder {
         self
     }
 
-    /// How long frames in progress may take after the call to shut down, before their connections are cut. Default 10 s.
+    /// How long frames in progress may take after the call to shut down, before their connections
+    /// are cut. Default 10 s.
     pub fn drain_time(mut self, time: Duration) -> Self {
         self.settings.drain_time = time;
         self
@@ -113,7 +115,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Asks `allow` about each address (IPv4 addresses mapped into IPv6 as IPv4) before a connection is taken.
+    /// Asks `allow` about each address (IPv4 addresses mapped into IPv6 as IPv4) before a
+    /// connection is taken.
     pub fn allow(mut self, allow: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
         self.settings.allow = Some(Box::new(allow));
         self
@@ -158,11 +161,13 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown` is ready, then drains: no new connections, no new frames; frames in progress are read to their end and answered;
-    /// connections close. What is not done after the drain time is cut.
+    /// Serves until `shutdown` is ready, then drains: no new connections, no new frames; frames in
+    /// progress are read to their end and answered; connections close. What is not done after the
+    /// drain time is cut.
     ///
-    /// The service is cloned for each connection, and called for its frames in their order. Its error closes the connection with no answer.
-    /// A panic of the service ends that connection only.
+    /// The service is cloned for each connection, and called for its frames in their order. Its
+    /// error closes the connection with no answer. A panic of the service ends that connection
+    /// only.
     pub async fn serve<S>(self, service: S, shutdown: impl Future<Output = ()>) -> Drained
     where
         S: Service<Frame, Response = Reply> + Clone + Send + 'static,
@@ -214,7 +219,8 @@ impl Server {
                 Err(error) if is_of_connection(&error) => {
                     gate.shared.observer.accept_error(&error, Duration::ZERO)
                 }
-                // Out of file descriptors or memory: closing connections will help, asking again at once will not.
+                // Out of file descriptors or memory: closing connections will help, asking again at
+                // once will not.
                 Err(error) => {
                     gate.shared.observer.accept_error(&error, backoff);
                     tokio::select! {
@@ -336,7 +342,8 @@ async fn serve_stream<S>(
     }
 }
 
-/// Sets what a long-lived connection with small frames wants. A socket that refuses is used as it is.
+/// Sets what a long-lived connection with small frames wants. A socket that refuses is used as it
+/// is.
 pub(crate) fn tune(stream: &TcpStream, keepalive: Option<Duration>) {
     let _ = stream.set_nodelay(true);
     if let Some(time) = keepalive {

@@ -1,7 +1,9 @@
-//! TLS for both ends: PEM files in, rustls configurations out. One provider (aws-lc-rs), given explicitly; TLS 1.2 is the floor.
+//! TLS for both ends: PEM files in, rustls configurations out. One provider (aws-lc-rs), given
+//! explicitly; TLS 1.2 is the floor.
 //!
-//! rustls does not renegotiate, so there is nothing to refuse. Attributes of a certificate that are not known are no reason to reject it (IHE
-//! ITI TF-2, 3.19); only an unknown *critical* extension is, as RFC 5280 demands.
+//! rustls does not renegotiate, so there is nothing to refuse. Attributes of a certificate that are
+//! not known are no reason to reject it (IHE ITI TF-2, 3.19); only an unknown *critical* extension
+//! is, as RFC 5280 demands.
 
 use std::{
     fmt, io,
@@ -51,13 +53,16 @@ pub struct ServerTlsFiles {
     pub key: PathBuf,
     /// Whether clients are asked for a certificate.
     pub client_auth: ClientAuth,
-    /// The CAs that clients' certificates are verified against. Needed unless `client_auth` is [`ClientAuth::None`].
+    /// The CAs that clients' certificates are verified against. Needed unless `client_auth` is
+    /// [`ClientAuth::None`].
     pub client_ca: Option<PathBuf>,
-    /// Revocation lists of those CAs. If there are any, a client certificate that no list covers is refused.
+    /// Revocation lists of those CAs. If there are any, a client certificate that no list covers is
+    /// refused.
     pub client_crls: Vec<PathBuf>,
 }
 
-/// TLS of a listener. The files can be read again while it runs; connections that are open keep what they have.
+/// TLS of a listener. The files can be read again while it runs; connections that are open keep
+/// what they have.
 pub struct ServerTls {
     files: ServerTlsFiles,
     loaded: ArcSwap<Loaded>,
@@ -71,11 +76,13 @@ struct Loaded {
 /// Files of a client, all PEM.
 #[derive(Clone, Debug, Default)]
 pub struct ClientTlsFiles {
-    /// The CAs that the server's certificate is verified against. Without it, those of the operating system.
+    /// The CAs that the server's certificate is verified against. Without it, those of the
+    /// operating system.
     pub ca: Option<PathBuf>,
     /// The certificate to show if the server asks for one, and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
-    /// The name that the server's certificate must have, if it is not the host that is connected to.
+    /// The name that the server's certificate must have, if it is not the host that is connected
+    /// to.
     pub server_name: Option<String>,
 }
 
@@ -124,7 +131,11 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// Key and certificate are not a pair.
-    #[error("the key in {} does not belong to the first certificate in {}", key.display(), certificate.display())]
+    #[error(
+        "the key in {} does not belong to the first certificate in {}",
+        key.display(),
+        certificate.display()
+    )]
     Mismatch {
         /// File of the certificate.
         certificate: PathBuf,

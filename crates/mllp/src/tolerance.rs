@@ -1,4 +1,5 @@
-//! What the reader forgives, by name: each tolerance can be switched per listener and is counted each time it is used.
+//! What the reader forgives, by name: each tolerance can be switched per listener and is counted
+//! each time it is used.
 
 use std::fmt;
 
@@ -7,8 +8,9 @@ use std::fmt;
 /// The names are those of metric labels and of the configuration ([`Tolerance::as_str`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tolerance {
-    /// FS is not followed by CR: the frame ends when the next byte is VT or LF, when the stream ends, or when nothing follows for a short
-    /// while ([`Limits::end_grace`](crate::Limits::end_grace)).
+    /// FS is not followed by CR: the frame ends when the next byte is VT or LF, when the stream
+    /// ends, or when nothing follows for a short while
+    /// ([`Limits::end_grace`](crate::Limits::end_grace)).
     FsWithoutCr,
     /// LF after FS, or after FS CR.
     LfAfterFs,
@@ -16,10 +18,11 @@ pub enum Tolerance {
     LeadingWhitespace,
     /// Blanks (space, tab, CR, LF, NUL) between two frames.
     NoiseBetweenFrames,
-    /// The payload starts with no VT before it. Off by default: with it on, any talk that is not MLLP looks like the start of a frame.
+    /// The payload starts with no VT before it. Off by default: with it on, any talk that is not
+    /// MLLP looks like the start of a frame.
     MissingLeadingVt,
-    /// A second VT inside a frame: what stood before it was cut off by the sender and must be refused, see
-    /// [`Frame::truncated`](crate::Frame::truncated).
+    /// A second VT inside a frame: what stood before it was cut off by the sender and must be
+    /// refused, see [`Frame::truncated`](crate::Frame::truncated).
     SecondVt,
     /// VT FS CR with nothing between: skipped, since there is nothing to answer.
     EmptyPayload,

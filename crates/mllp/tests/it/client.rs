@@ -11,7 +11,8 @@ use tokio::{
 
 use crate::support::*;
 
-/// A server that speaks as the test wants: each connection in turn goes to `script`, with its number.
+/// A server that speaks as the test wants: each connection in turn goes to `script`, with its
+/// number.
 async fn scripted<F, Fut>(script: F) -> SocketAddr
 where
     F: Fn(usize, TcpStream) -> Fut + Send + 'static,
@@ -44,7 +45,8 @@ async fn connect(addr: SocketAddr) -> Client {
         .unwrap()
 }
 
-/// One exchange with a server that answers the first message with these bytes and keeps the connection open.
+/// One exchange with a server that answers the first message with these bytes and keeps the
+/// connection open.
 async fn answered_with(bytes: &'static [u8]) -> (Client, Result<bytes::Bytes, ClientError>) {
     let addr = scripted(move |_, mut stream| async move {
         read_frame(&mut stream).await;

@@ -59,6 +59,10 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+fn payload_byte() -> impl Strategy<Value = u8> {
+    any::<u8>().prop_filter("no framing", |byte| ![0x0b, 0x1c].contains(byte))
+}
+
 fn tolerances() -> impl Strategy<Value = Tolerances> {
     proptest::sample::subsequence(Tolerance::ALL.to_vec(), 0..=Tolerance::ALL.len())
         .prop_map(|set| set.into_iter().fold(Tolerances::strict(), Tolerances::with))
@@ -102,7 +106,7 @@ proptest! {
     #[test]
     fn what_is_written_is_read_back(
         payloads in proptest::collection::vec(
-            proptest::collection::vec(any::<u8>().prop_filter("no framing", |b| ![0x0b, 0x1c].contains(b)), 1..LIMIT),
+            proptest::collection::vec(payload_byte(), 1..LIMIT),
             1..10,
         ),
         sizes in proptest::collection::vec(1_usize..100, 1..5),

@@ -1,4 +1,5 @@
-//! Each row of the framing table: what is forgiven, what is not, and that nothing half read is ever processed.
+//! Each row of the framing table: what is forgiven, what is not, and that nothing half read is ever
+//! processed.
 
 use std::time::Duration;
 
@@ -464,7 +465,8 @@ async fn there_is_no_search_for_the_next_frame_after_an_error() {
     is_refused_after_one(server(), b"junk\x0btwo\x1c\x0d", "bytes_between_frames").await;
 }
 
-/// One good frame, then `bytes`: the frame is answered, the connection ends, nothing more is processed.
+/// One good frame, then `bytes`: the frame is answered, the connection ends, nothing more is
+/// processed.
 async fn is_refused_after_one(builder: mllp::ServerBuilder, bytes: &[u8], reason: &str) {
     let running = Running::start(builder).await;
     let mut raw = running.connect().await;

@@ -165,7 +165,8 @@ async fn frame_time_begins_anew_with_each_frame() {
         Running::start(server().limits(limits(|l| l.frame_time = Duration::from_millis(600))))
             .await;
     let mut raw = running.connect().await;
-    // Together longer than the frame time; the end of one frame and the start of the next share a read.
+    // Together longer than the frame time; the end of one frame and the start of the next share a
+    // read.
     raw.send(b"\x0bone").await;
     for _ in 0..5 {
         sleep(Duration::from_millis(250)).await;

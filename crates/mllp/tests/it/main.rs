@@ -1,4 +1,5 @@
-//! Tests of the crate over real sockets. Waiting is bounded only so that a failure does not hang: no test depends on speed.
+//! Tests of the crate over real sockets. Waiting is bounded only so that a failure does not hang:
+//! no test depends on speed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

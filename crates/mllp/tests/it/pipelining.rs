@@ -1,4 +1,5 @@
-//! Several frames of one connection under way: answers keep their order, and a fast sender is held back.
+//! Several frames of one connection under way: answers keep their order, and a fast sender is held
+//! back.
 
 use std::{
     convert::Infallible,
@@ -105,7 +106,8 @@ async fn fast_sender_is_held_back_while_the_service_is_busy() {
         }
         write
     });
-    // 200 MB do not fit into the buffers of two sockets: the sender is stopped by the server that does not read.
+    // 200 MB do not fit into the buffers of two sockets: the sender is stopped by the server that
+    // does not read.
     let mut sender = sender;
     assert!(
         timeout(Duration::from_millis(700), &mut sender)
@@ -134,7 +136,8 @@ async fn fast_sender_is_held_back_while_the_service_is_busy() {
     running.stop().await;
 }
 
-/// Is ready only while none of its calls is under way, so that a caller which waits for readiness without driving its calls would stand still.
+/// Is ready only while none of its calls is under way, so that a caller which waits for readiness
+/// without driving its calls would stand still.
 #[derive(Clone)]
 struct OneAtATime {
     permits: tokio_util::sync::PollSemaphore,

@@ -34,7 +34,8 @@ async fn replying(release_2: bool, in_flight: usize) -> Running {
     Running::start_with(server().limits(limits).release_2(release_2), service).await
 }
 
-/// Sends frames with these payloads and returns what came back until the server closed, or until the sender did.
+/// Sends frames with these payloads and returns what came back until the server closed, or until
+/// the sender did.
 async fn answers(running: &Running, payloads: &[&str]) -> Vec<u8> {
     let mut raw = running.connect().await;
     raw.send(&payloads.iter().flat_map(framed).collect::<Vec<_>>())

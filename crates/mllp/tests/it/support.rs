@@ -148,7 +148,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Serves with the standard service: `ok:` and the payload, `cut` for a truncated frame, `big` for an oversized one.
+    /// Serves with the standard service: `ok:` and the payload, `cut` for a truncated frame, `big`
+    /// for an oversized one.
     pub async fn start(builder: ServerBuilder) -> Self {
         let frames = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&frames);
