@@ -1,4 +1,4 @@
-//! FHIR R4 knowledge: documents as trees, element definitions, Bundles, validation. Pure: no files, clock or network.
+#![doc = include_str!("../README.md")]
 
 pub mod bundle;
 pub mod definitions;

@@ -72,6 +72,9 @@ pub(crate) fn known() -> &'static Names {
     &crate::definitions::r4().names
 }
 
+/// `,"name":"` and padding, its length in the last byte; 0 if it is too long.
+pub(crate) type ShortKey = [u8; 32];
+
 /// Names ready to be written as JSON keys, and a hash table to find them by text.
 #[derive(Default)]
 pub(crate) struct Names {
@@ -80,6 +83,8 @@ pub(crate) struct Names {
     keys: String,
     /// Where each name's entry starts; one more than there are names.
     starts: Vec<u32>,
+    /// The key of a plain name once more, in one size that is copied faster than any: see [`Names::short_key`].
+    short: Vec<ShortKey>,
     /// Open addressing over a power of two; 0 is empty, else number + 1.
     slots: Vec<u32>,
 }
@@ -89,7 +94,7 @@ impl Names {
         let mut table = Names {
             keys: String::new(),
             starts: vec![0],
-            slots: Vec::new(),
+            ..Names::default()
         };
         let mut count = 0_usize;
         for name in names {
@@ -99,6 +104,7 @@ impl Names {
             table
                 .starts
                 .push(u32::try_from(table.keys.len()).unwrap_or(u32::MAX));
+            table.short.push(short_key(name));
             count += 1;
         }
         let size = (count * 3).next_power_of_two();
@@ -162,6 +168,13 @@ impl Names {
         }
     }
 
+    /// The key of a name that is no sibling and at most 26 bytes long, as [`Names::key`] and padded; the last byte is its
+    /// length.
+    #[inline]
+    pub(crate) fn short_key(&self, name: NameId) -> Option<&ShortKey> {
+        self.short.get(name.0 as usize).filter(|key| key[31] != 0)
+    }
+
     fn plain(&self, number: usize) -> &str {
         let entry = self.entry(number).unwrap_or_default();
         entry
@@ -174,6 +187,16 @@ impl Names {
         let (start, end) = (*self.starts.get(number)?, *self.starts.get(number + 1)?);
         self.keys.get(start as usize..end as usize)
     }
+}
+
+fn short_key(name: &str) -> ShortKey {
+    let mut key = [0; 32];
+    let parts = [",\"", name, "\":\""].concat();
+    if let (Some(start), true) = (key.get_mut(..parts.len()), parts.len() < 32) {
+        start.copy_from_slice(parts.as_bytes());
+        key[31] = u8::try_from(parts.len()).unwrap_or_default();
+    }
+    key
 }
 
 /// The length of a name by that of its entry, which holds it twice among eleven other bytes.
@@ -243,7 +266,12 @@ mod tests {
             assert_eq!(names.text(id), Some(name));
             assert_eq!(names.text(id.sibling()).unwrap(), format!("_{name}"));
             assert_eq!(names.find(&format!("_{name}")), Some(id.sibling()));
-            assert_eq!(names.key(id).unwrap(), format!(",\"{name}\":\"").as_bytes());
+            let key = names.key(id).unwrap();
+            assert_eq!(key, format!(",\"{name}\":\"").as_bytes());
+            let short = names.short_key(id);
+            assert_eq!(short.is_some(), name.len() < 27, "{name}");
+            assert!(short.is_none_or(|short| &short[..usize::from(short[31])] == key));
+            assert_eq!(names.short_key(id.sibling()), None);
         }
         assert_eq!(names.find("colour"), None);
         assert_eq!(names.find(""), None);

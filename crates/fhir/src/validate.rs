@@ -2,7 +2,7 @@
 //!
 //! Checked are: known elements, cardinality, JSON form and format of primitives, choices, required value sets that can be
 //! listed, the types that references point to, references inside a Bundle, and the invariants that matter
-//! ([`rules`] and [`invariants`] list them). Not checked: profiles, extensible bindings, codes of code systems, narratives.
+//! (listed in `validate/rules.rs`, `invariants.rs` and `bundle_rules.rs`). Not checked: profiles, extensible bindings, codes of code systems, narratives.
 //!
 //! An issue says where and what, and never repeats a value.
 

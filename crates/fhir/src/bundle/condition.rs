@@ -11,19 +11,25 @@ pub(super) fn query(system: &str, value: &str, out: &mut Vec<u8>) {
 }
 
 fn token(text: &str, out: &mut Vec<u8>) {
-    for byte in text.bytes() {
-        match byte {
-            b'$' | b',' | b'|' | b'\\' => {
-                percent(b'\\', out);
-                percent(byte, out);
-            }
-            // RFC 3986, section 3.4: unreserved characters, and those of a query that mean nothing to a form.
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'/' => {
-                out.push(byte)
-            }
-            _ => percent(byte, out),
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| !is_plain(*byte)) {
+        let (plain, special) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+        out.extend_from_slice(plain);
+        let Some((byte, after)) = special.split_first() else {
+            break;
+        };
+        if matches!(byte, b'$' | b',' | b'|' | b'\\') {
+            percent(b'\\', out);
         }
+        percent(*byte, out);
+        rest = after;
     }
+    out.extend_from_slice(rest);
+}
+
+/// RFC 3986, section 3.4: unreserved characters, and those of a query that mean nothing to a form.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'/')
 }
 
 fn percent(byte: u8, out: &mut Vec<u8>) {
