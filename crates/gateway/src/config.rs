@@ -114,7 +114,7 @@ pub struct Admin {
 /// The queue.
 #[derive(Clone, Debug, Serialize)]
 pub struct Queue {
-    /// Path of the database.
+    /// Folder of its database.
     pub path: PathBuf,
     /// How long a control id is remembered.
     #[serde(serialize_with = "as_duration")]
@@ -326,7 +326,7 @@ fn queue(root: &Section<'_>, data_dir: &Path) -> Queue {
     let queue = Queue {
         path: section
             .path("path")
-            .unwrap_or_else(|| data_dir.join("queue.db")),
+            .unwrap_or_else(|| data_dir.join("queue")),
         dedup_window: section
             .duration("dedup_window")
             .unwrap_or(defaults::DEDUP_WINDOW),

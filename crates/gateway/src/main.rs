@@ -1,1 +1,9 @@
-fn main() {}
+//! The `fhirway` binary.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    gateway::cli::Cli::parse().run()
+}

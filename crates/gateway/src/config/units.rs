@@ -79,7 +79,7 @@ fn show(number: u64, units: impl Iterator<Item = (&'static str, u64)>, zero: &st
         return zero.to_owned();
     }
     for (name, factor) in units {
-        if number % factor == 0 {
+        if number.is_multiple_of(factor) {
             return format!("{}{name}", number / factor);
         }
     }

@@ -1,0 +1,293 @@
+//! `fhirway convert`: messages in, Bundles out, as fast as the machine allows and in the order of the input.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufWriter, IsTerminal, Write},
+    path::PathBuf,
+};
+
+use clap::ValueEnum;
+use fhir::{
+    bundle::{BundleKind, BundleOptions, Ids},
+    outcome,
+};
+use hl7v2::ParseOptions;
+use jiff::tz::TimeZone;
+use mapping::Context;
+
+use super::{Failure, Outcome, Verdict, files, output};
+use crate::{
+    config::route::Validation,
+    convert::{ConvertFailure, Converted, Engine, Settings, is_error},
+    packages,
+};
+
+mod pipeline;
+mod report;
+
+use pipeline::Job;
+
+/// Convert HL7 v2 messages to FHIR Bundles.
+///
+/// Inputs are files, folders (every *.hl7 file below, in sorted path order) or - for standard input. A file
+/// may hold many messages: one after another, in FHS/BHS batches, or in MLLP frames.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  fhirway convert message.hl7                          one message, a Bundle to read
+  fhirway convert --ndjson feed/ > bundles.ndjson      a folder, one line per message, in order
+  cat batch.hl7 | fhirway convert --ndjson -           standard input
+  fhirway convert --ndjson feed/ -o out.ndjson --report report.ndjson
+  fhirway convert --package mappings --package site message.hl7
+
+A message that cannot be converted becomes an OperationOutcome in its place.
+Exit code: 0, 1 when any message failed, 2 for wrong usage.")]
+pub(crate) struct Args {
+    /// Files, folders, or - for standard input
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// One line per message, in input order
+    #[arg(long)]
+    ndjson: bool,
+    /// Write here instead of to standard output
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write one JSON line per message: issues, unmapped content, timings
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Mapping folder; the first is the base, further ones are overlays [default: the shipped package]
+    #[arg(long, value_name = "FOLDER")]
+    package: Vec<PathBuf>,
+    /// Policy of the mapping, NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE", value_parser = policy)]
+    policy: Vec<(String, String)>,
+    /// Salt for ids that are only unique at the sender [default: MSH-4 of each message]
+    #[arg(long, value_name = "NAME")]
+    sender: Option<String>,
+    /// Zone of times without an offset, such as Europe/Vienna
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// What kind of Bundle
+    #[arg(long, value_enum, default_value_t)]
+    bundle: Kind,
+    /// How resources are identified
+    #[arg(long, value_enum, default_value_t)]
+    ids: IdMode,
+    /// What to do about a Bundle that breaks the FHIR specification
+    #[arg(long, value_enum, default_value_t)]
+    validate: Check,
+    /// Threads [default: one per core]
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Kind {
+    /// All or nothing
+    #[default]
+    Transaction,
+    /// Each entry on its own
+    Batch,
+    /// Resources without requests
+    Collection,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum IdMode {
+    /// Conditional create and update by identifier
+    #[default]
+    Conditional,
+    /// PUT Type/id
+    Client,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Check {
+    /// Not checked
+    Off,
+    /// Told in the report
+    #[default]
+    Warn,
+    /// The message fails
+    Enforce,
+}
+
+fn policy(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let inputs = files::inputs(&args.inputs)?;
+    let job = Converter::new(args)?;
+    let mut out = open(args.output.as_ref())?;
+    let mut report = args.report.as_ref().map(create).transpose()?;
+    let to_file = args.output.is_some() || !io::stdout().is_terminal();
+    let bar = output::progress(Some(inputs.len() as u64), "files", to_file);
+
+    let mut failed = 0u64;
+    let mut total = 0u64;
+    let jobs = args
+        .jobs
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+        .max(1);
+    pipeline::run(
+        &inputs,
+        jobs,
+        |job_of_message| job.one(&job_of_message),
+        |done| {
+            total += 1;
+            failed += u64::from(done.failed);
+            bar.set_position(done.input as u64);
+            out.write_all(&done.line)
+                .map_err(|error| output::closed_or(&error))?;
+            match &mut report {
+                Some(report) => report
+                    .write_all(&done.report)
+                    .map_err(|error| output::closed_or(&error)),
+                None => Ok(()),
+            }
+        },
+    )?;
+    bar.finish_and_clear();
+    out.flush().map_err(|error| output::closed_or(&error))?;
+    if let Some(mut report) = report {
+        report.flush().map_err(|error| output::closed_or(&error))?;
+    }
+    if total == 0 {
+        return Err(Failure::Usage(
+            "there is no *.hl7 file in what was named".to_owned(),
+        ));
+    }
+    if failed > 0 {
+        output::error_text(&format!(
+            "{failed} of {total} messages could not be converted\n"
+        ));
+        return Ok(Verdict::Bad);
+    }
+    Ok(Verdict::Good)
+}
+
+type Sink = BufWriter<Box<dyn Write>>;
+
+fn open(path: Option<&PathBuf>) -> Result<Sink, Failure> {
+    match path {
+        Some(path) => create(path),
+        None => Ok(BufWriter::with_capacity(
+            1 << 16,
+            Box::new(io::stdout().lock()),
+        )),
+    }
+}
+
+fn create(path: &PathBuf) -> Result<Sink, Failure> {
+    let file = File::create(path)
+        .map_err(|error| Failure::Usage(format!("cannot write {}: {error}", path.display())))?;
+    Ok(BufWriter::with_capacity(1 << 16, Box::new(file)))
+}
+
+/// What every thread needs.
+struct Converter {
+    engine: Engine,
+    parse: ParseOptions,
+    context: Context,
+    bundle: BundleOptions<'static>,
+    validation: Validation,
+    ndjson: bool,
+    wants_report: bool,
+}
+
+impl Converter {
+    fn new(args: &Args) -> Result<Self, Failure> {
+        let usage = |error: packages::PackageError| Failure::Usage(super::chain(&error));
+        let layers = if args.package.is_empty() {
+            vec![packages::shipped()]
+        } else {
+            args.package
+                .iter()
+                .map(|path| packages::folder(path))
+                .collect::<Result<_, _>>()
+                .map_err(usage)?
+        };
+        let (package, _) = packages::compile(&layers).map_err(usage)?;
+        let zone = args.zone.as_deref().map(TimeZone::get).transpose();
+        Ok(Self {
+            engine: Engine::new(package),
+            parse: ParseOptions::default(),
+            context: Context {
+                sender: args.sender.clone().unwrap_or_default(),
+                zone: zone.map_err(|_| Failure::Usage("--zone: no such time zone".to_owned()))?,
+                policies: args.policy.iter().cloned().collect::<BTreeMap<_, _>>(),
+                ..Context::default()
+            },
+            bundle: BundleOptions {
+                kind: match args.bundle {
+                    Kind::Transaction => BundleKind::Transaction,
+                    Kind::Batch => BundleKind::Batch,
+                    Kind::Collection => BundleKind::Collection,
+                },
+                ids: match args.ids {
+                    IdMode::Conditional => Ids::Conditional,
+                    IdMode::Client => Ids::Client,
+                },
+                pretty: !args.ndjson,
+                base_url: None,
+            },
+            validation: match args.validate {
+                Check::Off => Validation::Off,
+                Check::Warn => Validation::Warn,
+                Check::Enforce => Validation::Enforce,
+            },
+            ndjson: args.ndjson,
+            wants_report: args.report.is_some(),
+        })
+    }
+
+    /// One message: a Bundle, or an OperationOutcome in its place.
+    fn one(&self, job: &Job) -> pipeline::Done {
+        let result = match &job.content {
+            Ok((bytes, range)) => self.convert(bytes.get(range.clone()).unwrap_or_default()),
+            Err(why) => Err(ConvertFailure::Parse(why.clone())),
+        };
+        let report = if self.wants_report {
+            report::line(job, &result)
+        } else {
+            Vec::new()
+        };
+        let failed = result.is_err();
+        let mut line = match result {
+            Ok(converted) => converted.bundle,
+            Err(failure) => self.outcome(&failure),
+        };
+        line.push(b'\n');
+        pipeline::Done {
+            line,
+            report,
+            failed,
+            input: job.input,
+        }
+    }
+
+    fn convert(&self, bytes: &[u8]) -> Result<Converted, ConvertFailure> {
+        let settings = Settings {
+            parse: &self.parse,
+            context: &self.context,
+            bundle: self.bundle,
+            validation: self.validation,
+        };
+        self.engine.convert(bytes, &settings)
+    }
+
+    fn outcome(&self, failure: &ConvertFailure) -> Vec<u8> {
+        let issues = failure.issues();
+        // With `enforce`, what is wrong comes first.
+        let (mut errors, others): (Vec<_>, Vec<_>) = issues.into_iter().partition(is_error);
+        errors.extend(others);
+        let mut out = Vec::new();
+        outcome::write(&errors, !self.ndjson, &mut out);
+        out
+    }
+}

@@ -1,0 +1,636 @@
+//! `fhirway queue`: look into the queue and put things right.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use clap::Subcommand;
+use jiff::{Timestamp, tz::TimeZone};
+use queue::{EmbeddedQueue, Filter, Options, RecordId, Release, Replay, State};
+use serde_json::Value;
+
+use super::{ConfigArg, Failure, Format, Outcome, Verdict, load_config, output, runtime};
+use crate::control::{self, Command as Control};
+
+/// Look into the queue and put things right, also while the gateway runs.
+///
+/// A running gateway is asked over the control socket in its data folder; without one the queue is opened here.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  fhirway queue status
+  fhirway queue dead-letters
+  fhirway queue show 1042
+  fhirway queue replay --state dead --reason validation --dry-run")]
+pub(crate) enum Command {
+    /// Counts by destination and state; the sums must be right.
+    #[command(after_help = "\
+Examples:
+  fhirway queue status
+  fhirway queue status --format json | jq .mismatch
+
+Exit code: 1 when the books are wrong or the queue has stopped.")]
+    Status {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Deliveries that match, oldest first.
+    #[command(after_help = "\
+Examples:
+  fhirway queue list --state retrying
+  fhirway queue list --destination fhir --message-type ORU_R01 --since 2h")]
+    List {
+        #[command(flatten)]
+        filter: FilterArgs,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Everything about one record.
+    #[command(after_help = "\
+Examples:
+  fhirway queue show 1042
+  fhirway queue show 1042 --payload          with the message, which is patient data")]
+    Show {
+        /// Number of the record
+        record: RecordId,
+        /// Print the message too; it is patient data
+        #[arg(long)]
+        payload: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Deliver again what was delivered, filtered or given up, in the original order.
+    #[command(after_help = "\
+Examples:
+  fhirway queue replay 1042 1043
+  fhirway queue replay --state dead --reason validation --dry-run
+  fhirway queue replay --state delivered --since 1d --to second-server")]
+    Replay {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// To this destination instead of the one it had
+        #[arg(long, value_name = "NAME")]
+        to: Option<String>,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// Do the same request only once, however often it is sent
+        #[arg(long, value_name = "TEXT")]
+        token: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Dead letters, with why.
+    #[command(after_help = "\
+Examples:
+  fhirway queue dead-letters
+  fhirway queue dead-letters --reason permanent --format json")]
+    DeadLetters {
+        #[command(flatten)]
+        filter: FilterArgs,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Deliver nothing to a destination until it is resumed, also after a restart.
+    #[command(after_help = "Example:\n  fhirway queue pause fhir --reason 'upgrade until 18:00'")]
+    Pause {
+        /// Name of the destination
+        destination: String,
+        /// Why, for whoever looks next
+        #[arg(long, default_value = "paused by hand")]
+        reason: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Deliver to a destination again.
+    #[command(after_help = "Example:\n  fhirway queue resume fhir")]
+    Resume {
+        /// Name of the destination
+        destination: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Let parked deliveries go on: try again, or give them up.
+    #[command(after_help = "\
+Examples:
+  fhirway queue release 1042
+  fhirway queue release --state parked --destination fhir
+  fhirway queue release 1042 --give-up 'wrong patient, see ticket'")]
+    Release {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// Make them dead letters with this reason instead of trying again
+        #[arg(long, value_name = "REASON")]
+        give_up: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Recount everything and compare with the books.
+    #[command(after_help = "\
+Examples:
+  fhirway queue check
+  fhirway queue check --payloads             also verify every checksum")]
+    Check {
+        /// Also verify every checksum
+        #[arg(long)]
+        payloads: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// What all of them take.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Data folder [default: data_dir of the configuration]
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Which deliveries are meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FilterArgs {
+    /// Numbers of records
+    records: Vec<RecordId>,
+    /// State at the destination: queued, waiting, leased, retrying, parked, delivered, dead, filtered
+    #[arg(long)]
+    state: Option<State>,
+    /// Name of a destination
+    #[arg(long)]
+    destination: Option<String>,
+    /// Reason code of the last outcome
+    #[arg(long)]
+    reason: Option<String>,
+    /// Name of a listener
+    #[arg(long)]
+    listener: Option<String>,
+    /// Type of message, such as ORU_R01
+    #[arg(long)]
+    message_type: Option<String>,
+    /// Received at or after: 2h ago is `2h`, or a time such as 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Received before
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
+    /// Only records with a greater number, to page on
+    #[arg(long, value_name = "RECORD")]
+    after: Option<RecordId>,
+    /// At most so many
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+}
+
+impl FilterArgs {
+    fn filter(&self) -> Filter {
+        Filter {
+            state: self.state,
+            destination: self.destination.clone(),
+            reason: self.reason.clone(),
+            listener: self.listener.clone(),
+            message_type: self.message_type.clone(),
+            from_ms: self.since.map(Timestamp::as_millisecond),
+            to_ms: self.until.map(Timestamp::as_millisecond),
+            after: self.after,
+            records: self.records.clone(),
+            limit: self.limit,
+        }
+    }
+
+    /// A filter that names something: what changes many records at once is never meant by accident.
+    fn pointed(&self) -> Result<Filter, Failure> {
+        let filter = self.filter();
+        let unpointed = Filter {
+            limit: filter.limit,
+            after: filter.after,
+            ..Filter::default()
+        };
+        if filter == unpointed {
+            return Err(Failure::Usage(
+                "name records, or say which with --state, --destination, --since ...".to_owned(),
+            ));
+        }
+        Ok(filter)
+    }
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(moment) = text.parse() {
+        return Ok(moment);
+    }
+    let age = crate::config::parse_duration(text).map_err(|_| {
+        "write a time such as 2026-01-31T08:00:00Z, or an age such as 2h".to_owned()
+    })?;
+    Timestamp::now()
+        .checked_sub(age)
+        .map_err(|error| error.to_string())
+}
+
+pub(crate) fn run(command: &Command) -> Outcome {
+    let (common, request) = request(command)?;
+    let answer = runtime()?.block_on(answer(common, request))?;
+    match common.format {
+        Format::Json => output::print_json(&answer)?,
+        Format::Text => output::print(&text(command, &answer))?,
+    }
+    Ok(verdict(command, &answer))
+}
+
+fn request(command: &Command) -> Result<(&Common, Control), Failure> {
+    Ok(match command {
+        Command::Status { common } => (common, Control::Status),
+        Command::List { filter, common } => (
+            common,
+            Control::List {
+                filter: filter.filter(),
+            },
+        ),
+        Command::DeadLetters { filter, common } => {
+            let filter = Filter {
+                state: Some(State::Dead),
+                ..filter.filter()
+            };
+            (common, Control::List { filter })
+        }
+        Command::Show {
+            record,
+            payload,
+            common,
+        } => (
+            common,
+            Control::Show {
+                record: *record,
+                payload: *payload,
+            },
+        ),
+        Command::Replay {
+            filter,
+            to,
+            dry_run,
+            token,
+            common,
+        } => {
+            let replay = Replay {
+                filter: filter.pointed()?,
+                destination: to.clone(),
+                dry_run: *dry_run,
+                token: token.clone(),
+            };
+            (common, Control::Replay { replay })
+        }
+        Command::Pause {
+            destination,
+            reason,
+            common,
+        } => (
+            common,
+            Control::Pause {
+                destination: destination.clone(),
+                reason: reason.clone(),
+            },
+        ),
+        Command::Resume {
+            destination,
+            common,
+        } => (
+            common,
+            Control::Resume {
+                destination: destination.clone(),
+            },
+        ),
+        Command::Release {
+            filter,
+            give_up,
+            common,
+        } => {
+            let release = match give_up {
+                Some(reason) => Release::Dead {
+                    reason: reason.clone(),
+                },
+                None => Release::Retry,
+            };
+            (
+                common,
+                Control::Release {
+                    filter: filter.pointed()?,
+                    release,
+                },
+            )
+        }
+        Command::Check { payloads, common } => (
+            common,
+            Control::Check {
+                payloads: *payloads,
+            },
+        ),
+    })
+}
+
+/// Asks the running gateway, or opens the queue when there is none.
+async fn answer(common: &Common, request: Control) -> Result<Value, Failure> {
+    let (data, folder) = match &common.data {
+        Some(data) => (data.clone(), data.join("queue")),
+        None => {
+            let config = load_config(&common.config)?;
+            (config.data_dir, config.queue.path)
+        }
+    };
+    let socket = control::socket_path(&data);
+    match control::ask(&socket, &request).await {
+        Err(control::ControlError::Unreachable(..)) => {}
+        answer => return answer.map_err(|error| Failure::run(&error)),
+    }
+    if !folder.is_dir() {
+        return Err(Failure::Usage(format!(
+            "there is no queue in {}",
+            folder.display()
+        )));
+    }
+    let queue =
+        EmbeddedQueue::open(&folder, Options::default()).map_err(|error| Failure::run(&error))?;
+    control::execute(&queue, request)
+        .await
+        .map_err(|error| Failure::run(&error))
+}
+
+fn verdict(command: &Command, answer: &Value) -> Verdict {
+    let number = |key: &str| answer.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let bad = match command {
+        Command::Status { .. } => {
+            number("mismatch") > 0 || answer.get("stopped") == Some(&Value::Bool(true))
+        }
+        Command::Check { .. } => {
+            number("corrupt") > 0
+                || answer
+                    .get("faults")
+                    .and_then(Value::as_array)
+                    .is_some_and(|faults| !faults.is_empty())
+        }
+        _ => false,
+    };
+    if bad { Verdict::Bad } else { Verdict::Good }
+}
+
+fn text(command: &Command, answer: &Value) -> String {
+    match command {
+        Command::Status { .. } => status(answer),
+        Command::List { .. } | Command::DeadLetters { .. } => list(answer),
+        Command::Show { .. } => show(answer),
+        Command::Replay { dry_run, .. } => replayed(answer, *dry_run),
+        _ => plain(answer),
+    }
+}
+
+const COUNTS: [&str; 9] = [
+    "accepted",
+    "queued",
+    "waiting",
+    "leased",
+    "retrying",
+    "parked",
+    "delivered",
+    "dead",
+    "filtered",
+];
+
+fn status(answer: &Value) -> String {
+    let mut heading = vec!["destination".to_owned()];
+    heading.extend(COUNTS.map(str::to_owned));
+    heading.push("oldest".to_owned());
+    let mut rows = vec![heading];
+    let row = |name: &str, at: &Value| {
+        let mut row = vec![name.to_owned()];
+        row.extend(COUNTS.map(|key| cell(at, key)));
+        row.push(
+            at.get("oldest_age_ms")
+                .and_then(Value::as_u64)
+                .map(age)
+                .unwrap_or_default(),
+        );
+        row
+    };
+    for (name, at) in answer
+        .get("destinations")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        rows.push(row(name, at));
+    }
+    rows.push(row("total", answer.get("total").unwrap_or(&Value::Null)));
+    let mut text = output::table(&rows);
+    for (name, at) in answer
+        .get("destinations")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(reason) = at.get("paused").and_then(Value::as_str) {
+            let _ = writeln!(text, "{name} is paused: {reason}");
+        }
+    }
+    if answer.get("stopped") == Some(&Value::Bool(true)) {
+        text.push_str(
+            "the queue has stopped after a storage failure: check the disk, then restart\n",
+        );
+    }
+    match answer.get("mismatch").and_then(Value::as_u64) {
+        Some(0) | None => text.push_str("the sums are right\n"),
+        Some(by) => {
+            let _ = writeln!(
+                text,
+                "THE SUMS ARE WRONG by {by}: run `fhirway queue check`"
+            );
+        }
+    }
+    text
+}
+
+fn list(answer: &Value) -> String {
+    let mut rows = vec![
+        [
+            "record",
+            "received",
+            "destination",
+            "state",
+            "attempts",
+            "type",
+            "reason",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    for line in answer.as_array().into_iter().flatten() {
+        let received = line
+            .get("received_at_ms")
+            .and_then(Value::as_i64)
+            .map(clock)
+            .unwrap_or_default();
+        let kind = line
+            .get("attributes")
+            .map(|attributes| cell(attributes, "message_type"))
+            .unwrap_or_default();
+        rows.push(vec![
+            cell(line, "record"),
+            received,
+            cell(line, "destination"),
+            cell(line, "state"),
+            cell(line, "attempts"),
+            kind,
+            cell(line, "reason"),
+        ]);
+    }
+    if rows.len() == 1 {
+        "nothing matches\n".to_owned()
+    } else {
+        output::table(&rows)
+    }
+}
+
+fn show(answer: &Value) -> String {
+    let mut text = String::new();
+    for (key, value) in answer.as_object().into_iter().flatten() {
+        match (key.as_str(), value) {
+            ("payload" | "deliveries", _) | (_, Value::Null) => {}
+            ("received_at_ms" | "stored_at_ms", value) => {
+                let name = key.trim_end_matches("_ms");
+                let _ = writeln!(
+                    text,
+                    "{name:<16} {}",
+                    value.as_i64().map(clock).unwrap_or_default()
+                );
+            }
+            (_, Value::Object(map)) => {
+                for (name, value) in map {
+                    let _ = writeln!(text, "{name:<16} {}", bare(value));
+                }
+            }
+            _ => {
+                let _ = writeln!(text, "{key:<16} {}", bare(value));
+            }
+        }
+    }
+    for delivery in answer
+        .get("deliveries")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let _ = write!(
+            text,
+            "\n{}: {}, {} attempts",
+            cell(delivery, "destination"),
+            cell(delivery, "state"),
+            cell(delivery, "attempts")
+        );
+        for key in ["reason", "detail"] {
+            let value = cell(delivery, key);
+            if !value.is_empty() {
+                let _ = write!(text, "\n  {key}: {}", value.replace('\n', "\n          "));
+            }
+        }
+        text.push('\n');
+    }
+    if let Some(payload) = answer.get("payload").and_then(Value::as_str) {
+        let _ = writeln!(
+            text,
+            "\n{}",
+            payload.replace("\r\n", "\n").replace('\r', "\n").trim_end()
+        );
+    }
+    text
+}
+
+fn replayed(answer: &Value, dry_run: bool) -> String {
+    let mut text = format!(
+        "{} {}, {} still on the way\n",
+        cell(answer, "matched"),
+        if dry_run {
+            "would be delivered again"
+        } else {
+            "are delivered again"
+        },
+        cell(answer, "open")
+    );
+    if let Some(next) = answer.get("next").and_then(Value::as_i64) {
+        let _ = writeln!(text, "there may be more: go on with --after {next}");
+    }
+    text
+}
+
+/// `key: value` for small answers.
+fn plain(answer: &Value) -> String {
+    let mut text = String::new();
+    for (key, value) in answer.as_object().into_iter().flatten() {
+        let _ = writeln!(text, "{key}: {}", bare(value));
+    }
+    text
+}
+
+fn cell(value: &Value, key: &str) -> String {
+    value.get(key).map(bare).unwrap_or_default()
+}
+
+fn bare(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Date and time in UTC.
+fn clock(millis: i64) -> String {
+    let moment = Timestamp::from_millisecond(millis).unwrap_or_default();
+    moment
+        .to_zoned(TimeZone::UTC)
+        .strftime("%Y-%m-%d %H:%M:%SZ")
+        .to_string()
+}
+
+/// `3m 20s`, the two largest units.
+fn age(millis: u64) -> String {
+    let seconds = millis / 1000;
+    let parts = [
+        (seconds / 86400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let shown: Vec<String> = parts
+        .iter()
+        .skip_while(|(count, _)| *count == 0)
+        .take(2)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect();
+    if shown.is_empty() {
+        "0s".to_owned()
+    } else {
+        shown.join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_two_units() {
+        assert_eq!(age(200_000), "3m 20s");
+        assert_eq!(age(90_061_000), "1d 1h");
+        assert_eq!(age(5), "0s");
+    }
+
+    #[test]
+    fn moments_are_times_or_ages() {
+        assert_eq!(
+            moment("2026-01-31T08:00:00Z").unwrap().as_second(),
+            1_769_846_400
+        );
+        assert!(moment("2h").unwrap() < Timestamp::now());
+        assert!(moment("yesterday").is_err());
+    }
+}

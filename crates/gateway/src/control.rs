@@ -1,0 +1,204 @@
+//! Looking into the queue and putting things right, also while the gateway runs.
+//!
+//! One process owns the queue. So `fhirway queue ...` asks the running gateway over a socket file in the
+//! data folder, which only the owner of the folder can open; without a running gateway the command opens
+//! the queue itself. Both ways end in [`execute`].
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use queue::{Filter, Queue, QueueError, RecordId, Release, Replay};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+
+/// What can be asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Command {
+    /// Where everything stands.
+    Status,
+    /// Deliveries that match.
+    List {
+        /// Which.
+        filter: Filter,
+    },
+    /// Everything about one record; with `payload`, its bytes too (they are patient data).
+    Show {
+        /// Which.
+        record: RecordId,
+        /// Whether to add the message.
+        payload: bool,
+    },
+    /// Deliver again.
+    Replay {
+        /// What and where.
+        replay: Replay,
+    },
+    /// Let parked or retrying deliveries go on, or give them up.
+    Release {
+        /// Which.
+        filter: Filter,
+        /// Go on or give up.
+        release: Release,
+    },
+    /// Deliver nothing to a destination until it is resumed.
+    Pause {
+        /// Which.
+        destination: String,
+        /// Why, for whoever looks next.
+        reason: String,
+    },
+    /// Deliver again.
+    Resume {
+        /// Which.
+        destination: String,
+    },
+    /// Recount everything.
+    Check {
+        /// Also verify every checksum.
+        payloads: bool,
+    },
+}
+
+/// Why a command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// The queue says no.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The running gateway could not be asked.
+    #[error("the running gateway does not answer on {}", .0.display())]
+    Unreachable(PathBuf, #[source] io::Error),
+    /// The running gateway answered with an error.
+    #[error("{0}")]
+    Refused(String),
+    /// The socket could not be made.
+    #[error("cannot make the control socket {}", .0.display())]
+    Socket(PathBuf, #[source] io::Error),
+    /// An answer that cannot be written or read as JSON.
+    #[error("the answer is not readable")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Carries out one command on a queue.
+///
+/// # Errors
+/// [`ControlError::Queue`].
+pub async fn execute(queue: &dyn Queue, command: Command) -> Result<Value, ControlError> {
+    Ok(match command {
+        Command::Status => serde_json::to_value(queue.status().await?)?,
+        Command::List { filter } => serde_json::to_value(queue.list(&filter).await?)?,
+        Command::Show { record, payload } => {
+            let mut value = serde_json::to_value(queue.show(record).await?)?;
+            if payload && let Value::Object(map) = &mut value {
+                let bytes = queue.payload(record).await?;
+                map.insert("payload".to_owned(), String::from_utf8_lossy(&bytes).into());
+            }
+            value
+        }
+        Command::Replay { replay } => serde_json::to_value(queue.replay(replay).await?)?,
+        Command::Release { filter, release } => {
+            json!({ "released": queue.release(filter, release).await? })
+        }
+        Command::Pause {
+            destination,
+            reason,
+        } => {
+            queue.pause(&destination, &reason).await?;
+            json!({ "paused": destination })
+        }
+        Command::Resume { destination } => {
+            queue.resume(&destination).await?;
+            json!({ "resumed": destination })
+        }
+        Command::Check { payloads } => serde_json::to_value(queue.check(payloads).await?)?,
+    })
+}
+
+/// Where the control socket of a data folder is.
+pub fn socket_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("control.sock")
+}
+
+/// Opens the control socket. A socket left by a killed process is replaced: the caller owns the queue's
+/// lock, so nobody else can be using it.
+///
+/// # Errors
+/// [`ControlError::Socket`].
+pub fn listen(path: &Path) -> Result<UnixListener, ControlError> {
+    let failed = |error| ControlError::Socket(path.to_owned(), error);
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    }
+    Ok(listener)
+}
+
+/// The service behind the control socket.
+pub fn router(queue: Arc<dyn Queue>) -> Router {
+    Router::new().route("/", post(answer)).with_state(queue)
+}
+
+async fn answer(
+    State(queue): State<Arc<dyn Queue>>,
+    Json(command): Json<Command>,
+) -> Result<Json<Value>, (StatusCode, String)> {
+    execute(queue.as_ref(), command)
+        .await
+        .map(Json)
+        .map_err(|error| (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
+}
+
+/// Asks the gateway that runs on `socket`.
+///
+/// # Errors
+/// [`ControlError::Unreachable`] when nobody answers, [`ControlError::Refused`] with its reason.
+pub async fn ask(socket: &Path, command: &Command) -> Result<Value, ControlError> {
+    let unreachable = |error: Box<dyn std::error::Error + Send + Sync>| {
+        ControlError::Unreachable(socket.to_owned(), io::Error::other(error))
+    };
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| ControlError::Unreachable(socket.to_owned(), error))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| unreachable(error.into()))?;
+    tokio::spawn(connection);
+    let request = http::Request::post("/")
+        .header(http::header::HOST, "fhirway")
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(serde_json::to_vec(command)?)))
+        .map_err(|error| unreachable(error.into()))?;
+    let response = sender
+        .send_request(request)
+        .await
+        .map_err(|error| unreachable(error.into()))?;
+    let status = response.status();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|error| unreachable(error.into()))?
+        .to_bytes();
+    if !status.is_success() {
+        return Err(ControlError::Refused(
+            String::from_utf8_lossy(&body).into_owned(),
+        ));
+    }
+    Ok(serde_json::from_slice(&body)?)
+}

@@ -1,0 +1,266 @@
+//! A leased record becomes the request for one destination.
+
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use fhir::bundle::{BundleKind, BundleOptions, Ids};
+use hl7v2::ParseOptions;
+use jiff::tz::TimeZone;
+use mapping::Context;
+use queue::{Lease, RecordId};
+use upstream::Request;
+
+use crate::{
+    config::{self, Config, Destination, listener::Content, route::OnPoison},
+    convert::{ConvertFailure, Converted, Engine, Settings, is_error},
+    events::{Events, RouteEvents},
+    packages::Packages,
+    receive,
+};
+
+/// Why the mapping step cannot be set up; a checked configuration rules it out.
+#[derive(Debug, thiserror::Error)]
+#[error("route `{0}` has no mapping package")]
+pub struct Setup(String);
+
+/// Maps records of all routes.
+pub struct MappingStep {
+    routes: BTreeMap<String, RouteStep>,
+    listeners: BTreeMap<String, ListenerStep>,
+    naming_base: String,
+}
+
+struct RouteStep {
+    config: config::Route,
+    engine: Arc<Engine>,
+    events: Arc<RouteEvents>,
+}
+
+struct ListenerStep {
+    parse: ParseOptions,
+    zone: Option<TimeZone>,
+}
+
+/// A record as a request.
+pub(super) struct Mapped {
+    body: Bytes,
+    kind: config::destination::BundleKind,
+}
+
+/// Why a record is no request.
+pub(super) enum MapFailure {
+    /// Its route is no longer configured.
+    NoRoute,
+    /// It could not be converted.
+    Convert(ConvertFailure),
+    /// A code table says that a person must look first.
+    Park(String),
+}
+
+impl MappingStep {
+    /// The routes and listeners of a configuration.
+    ///
+    /// # Errors
+    /// [`Setup`].
+    pub fn new(config: &Config, packages: &Packages, events: &Events) -> Result<Self, Setup> {
+        let mut engines: BTreeMap<&Vec<String>, Arc<Engine>> = BTreeMap::new();
+        let mut routes = BTreeMap::new();
+        for route in &config.routes {
+            let package = packages
+                .get(&route.packages)
+                .ok_or_else(|| Setup(route.name.clone()))?;
+            let engine = engines
+                .entry(&route.packages)
+                .or_insert_with(|| Arc::new(Engine::new(Arc::clone(package))));
+            routes.insert(
+                route.name.clone(),
+                RouteStep {
+                    config: route.clone(),
+                    engine: Arc::clone(engine),
+                    events: Arc::new(events.route(&route.name)),
+                },
+            );
+        }
+        let listener = |content: &Content| ListenerStep {
+            parse: receive::parse_options(content),
+            zone: content
+                .zone
+                .as_deref()
+                .and_then(|zone| TimeZone::get(zone).ok()),
+        };
+        let listeners = config
+            .listeners
+            .iter()
+            .map(|each| (each.name.clone(), listener(&each.content)))
+            .collect();
+        Ok(Self {
+            routes,
+            listeners,
+            naming_base: config.naming_base.clone(),
+        })
+    }
+
+    /// Events of a route that is still configured.
+    pub(super) fn events(&self, route: &str) -> Option<&RouteEvents> {
+        self.routes.get(route).map(|step| step.events.as_ref())
+    }
+
+    /// What a poisonous message of the route means for what is behind it.
+    pub(super) fn on_poison(&self, route: &str) -> OnPoison {
+        // A route that is gone: keep the messages in order until somebody decides.
+        self.routes
+            .get(route)
+            .map_or(OnPoison::ParkKey, |step| step.config.on_poison)
+    }
+
+    /// Maps one record, away from the threads that talk to the network.
+    pub(super) async fn map(
+        self: &Arc<Self>,
+        lease: &Lease,
+        destination: &Destination,
+    ) -> Result<Mapped, MapFailure> {
+        let (step, lease, destination) = (Arc::clone(self), lease.clone(), destination.clone());
+        let mapping = tokio::task::spawn_blocking(move || step.map_now(&lease, &destination));
+        mapping
+            .await
+            .unwrap_or(Err(MapFailure::Convert(ConvertFailure::Panicked)))
+    }
+
+    fn map_now(&self, lease: &Lease, destination: &Destination) -> Result<Mapped, MapFailure> {
+        let route = self.routes.get(&lease.route).ok_or(MapFailure::NoRoute)?;
+        let listener = self.listeners.get(&lease.listener);
+        let default = ParseOptions::default();
+        let context = Context {
+            sender: lease
+                .attributes
+                .get(receive::SENDER)
+                .cloned()
+                .unwrap_or_default(),
+            zone: listener.and_then(|listener| listener.zone.clone()),
+            naming_base: self.naming_base.clone(),
+            policies: route.config.policies.clone(),
+        };
+        let settings = Settings {
+            parse: listener.map_or(&default, |listener| &listener.parse),
+            context: &context,
+            bundle: bundle_options(destination),
+            validation: route.config.validation,
+        };
+        let started = Instant::now();
+        match route.engine.convert(&lease.payload, &settings) {
+            Ok(converted) => {
+                report(&route.events, lease.record, &converted, started);
+                if converted.park {
+                    return Err(MapFailure::Park(misses(&converted)));
+                }
+                Ok(Mapped {
+                    body: converted.bundle.into(),
+                    kind: destination.bundle,
+                })
+            }
+            Err(failure) => {
+                route.events.mapping_failed(lease.record, failure.reason());
+                for issue in failure.issues() {
+                    route.events.validation_issue(issue.severity.as_str());
+                }
+                Err(MapFailure::Convert(failure))
+            }
+        }
+    }
+}
+
+fn report(events: &RouteEvents, record: RecordId, converted: &Converted, started: Instant) {
+    events.mapped(
+        record,
+        started.elapsed(),
+        converted.resources,
+        converted.report.issues.len(),
+    );
+    for (segment, count) in &converted.report.unmapped_segments {
+        events.unmapped(segment, u64::from(*count));
+    }
+    for miss in &converted.report.code_misses {
+        events.code_miss(&miss.table);
+    }
+    for finding in &converted.findings {
+        events.validation_issue(finding.severity.as_str());
+    }
+}
+
+/// Which tables miss a code, and where it stands.
+fn misses(converted: &Converted) -> String {
+    let misses = converted
+        .report
+        .code_misses
+        .iter()
+        .map(|miss| format!("table {} at {}", miss.table, miss.place));
+    misses.collect::<Vec<_>>().join(", ")
+}
+
+fn bundle_options(destination: &Destination) -> BundleOptions<'_> {
+    BundleOptions {
+        kind: match destination.bundle {
+            config::destination::BundleKind::Transaction => BundleKind::Transaction,
+            config::destination::BundleKind::Batch => BundleKind::Batch,
+        },
+        ids: match destination.ids {
+            config::destination::Ids::Conditional => Ids::Conditional,
+            config::destination::Ids::Client => Ids::Client,
+        },
+        pretty: false,
+        base_url: match &destination.address {
+            config::destination::Address::Url(url) => Some(url),
+            config::destination::Address::Embedded => None,
+        },
+    }
+}
+
+impl Mapped {
+    /// The request, with the number of attempts before it and an id of ours for both logs.
+    pub(super) fn request(self, lease: &Lease) -> Request {
+        let mut request = match self.kind {
+            config::destination::BundleKind::Transaction => Request::transaction(self.body),
+            config::destination::BundleKind::Batch => Request::batch(self.body),
+        };
+        request.attempt = lease.attempts;
+        request.request_id = Some(format!("fhirway-{}-{}", lease.record, lease.attempts));
+        request
+    }
+}
+
+impl MapFailure {
+    /// The reason of the dead letter.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::NoRoute => "no-route",
+            Self::Park(_) => "code-miss",
+            Self::Convert(failure) => failure.reason(),
+        }
+    }
+
+    /// What a person needs to know: codes and element paths, no content.
+    pub(super) fn detail(&self) -> String {
+        match self {
+            Self::NoRoute => "the route of this record is no longer configured".to_owned(),
+            Self::Convert(ConvertFailure::Invalid(issues)) => {
+                let mut text = String::new();
+                let errors: Vec<_> = issues.iter().filter(|issue| is_error(issue)).collect();
+                for issue in errors.iter().take(20) {
+                    let _ = writeln!(
+                        text,
+                        "{} {}: {}",
+                        issue.code.as_str(),
+                        issue.expression,
+                        issue.message
+                    );
+                }
+                if errors.len() > 20 {
+                    let _ = writeln!(text, "and {} more", errors.len() - 20);
+                }
+                text.trim_end().to_owned()
+            }
+            Self::Convert(failure) => failure.to_string(),
+            Self::Park(detail) => detail.clone(),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What happens between the queue and a destination.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus::{Histogram, IntCounter};
+use tracing::{debug, error, info, warn};
+
+use super::{Throttle, listener::millis};
+use crate::metrics::Metrics;
+
+/// The states a destination can be in, as label values.
+const STATES: [&str; 4] = ["up", "throttled", "open", "paused"];
+
+/// Events of one destination.
+pub struct DestinationEvents {
+    name: String,
+    metrics: Arc<Metrics>,
+    duration: Histogram,
+    delivered: IntCounter,
+    throttle: Throttle,
+}
+
+impl DestinationEvents {
+    pub(super) fn new(metrics: &Arc<Metrics>, name: &str) -> Self {
+        let events = Self {
+            duration: metrics.delivery_duration.with_label_values(&[name]),
+            delivered: metrics.delivered.with_label_values(&[name]),
+            throttle: Throttle::new(),
+            name: name.to_owned(),
+            metrics: Arc::clone(metrics),
+        };
+        events.set_state("up");
+        events
+    }
+
+    /// One HTTP request ended; `code_class` is `2xx`, `5xx`, `timeout`, ...
+    pub fn attempted(&self, code_class: &str) {
+        self.metrics
+            .attempts
+            .with_label_values(&[&self.name, code_class])
+            .inc();
+    }
+
+    /// A message is stored there.
+    pub fn delivered(&self, record: queue::RecordId, took: Duration) {
+        self.delivered.inc();
+        self.duration.observe(took.as_secs_f64());
+        debug!(event = "delivered", destination = %self.name, record = record.0, took_ms = millis(took));
+    }
+
+    /// A delivery is put off.
+    pub fn put_off(&self, record: queue::RecordId, reason: &str, after: Duration) {
+        self.metrics
+            .retries
+            .with_label_values(&[&self.name, reason])
+            .inc();
+        if let Some(held_back) = self.throttle.pass() {
+            warn!(event = "delivery_put_off", destination = %self.name, record = record.0, reason, retry_ms = millis(after), held_back);
+        }
+    }
+
+    /// A message was given up; `detail` has codes and element paths, no text of the message.
+    pub fn dead_lettered(&self, record: queue::RecordId, reason: &str, detail: &str) {
+        self.metrics
+            .dead_lettered
+            .with_label_values(&[&self.name, reason])
+            .inc();
+        error!(event = "dead_lettered", destination = %self.name, record = record.0, reason, detail);
+    }
+
+    /// An ordering key waits for a person.
+    pub fn parked(&self, record: queue::RecordId, reason: &str, detail: &str) {
+        error!(event = "key_parked", destination = %self.name, record = record.0, reason, detail);
+    }
+
+    /// The destination changed its state: one of `up`, `throttled`, `open`, `paused`.
+    pub fn state(&self, state: &'static str, why: &str) {
+        self.metrics
+            .circuit_transitions
+            .with_label_values(&[&self.name, state])
+            .inc();
+        self.set_state(state);
+        if state == "up" {
+            info!(event = "destination_up", destination = %self.name);
+        } else {
+            error!(event = "destination_down", destination = %self.name, state, why);
+        }
+    }
+
+    /// Something went wrong that is the gateway's own fault or the disk's.
+    pub fn internal(&self, what: &'static str, why: &str) {
+        if let Some(held_back) = self.throttle.pass() {
+            error!(event = "internal_error", destination = %self.name, what, why, held_back);
+        }
+    }
+
+    fn set_state(&self, current: &str) {
+        for state in STATES {
+            let value = if state == current { 1.0 } else { 0.0 };
+            self.metrics
+                .destination_state
+                .with_label_values(&[&self.name, state])
+                .set(value);
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The gateway as a whole: everything a configuration asks for, started, run and drained.
+//!
+//! Starting opens the queue, compiles the mapping and binds every port before anything is accepted; whatever
+//! is wrong is told then, and nothing has happened yet. Draining goes with the stream: listeners first, then
+//! deliveries, the repository and the metrics last.
+
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use queue::{Dedup, EmbeddedQueue, OnConflict, Options, Queue, QueueError, Retention};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+    task::JoinSet,
+    time,
+};
+use tracing::{error, info};
+
+use crate::{
+    config::{
+        Config, ReusedControlId,
+        destination::{Address, Auth, Destination},
+        listener::Carrier,
+    },
+    control::{self, ControlError},
+    deliver::{DestinationObserver, Dispatcher, MappingStep, Setup},
+    events::Events,
+    health::{Health, Phase},
+    listen::{
+        mllp::{MllpError, MllpListener},
+        rabbitmq::{RabbitMqError, RabbitMqListener},
+    },
+    metrics::Metrics,
+    packages::{PackageError, Packages},
+    receive::Receiver,
+    repository::Repository,
+    routes::Routes,
+};
+
+/// How often old records are removed.
+const RETENTION_EVERY: Duration = Duration::from_secs(600);
+
+/// Why the gateway does not start. Each says what to change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data folder cannot be made.
+    #[error("cannot make the data folder {}", .0.display())]
+    DataFolder(PathBuf, #[source] io::Error),
+    /// The queue cannot be opened.
+    #[error("cannot open the queue in {}", .0.display())]
+    Queue(PathBuf, #[source] QueueError),
+    /// The mapping cannot be used.
+    #[error(transparent)]
+    Mapping(#[from] PackageError),
+    /// A route without a package.
+    #[error(transparent)]
+    Route(#[from] Setup),
+    /// A condition that cannot be read.
+    #[error("{0}")]
+    Condition(String),
+    /// A port is taken.
+    #[error("cannot bind {what} to {address}")]
+    Bind {
+        /// Which server.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// An MLLP listener cannot start.
+    #[error(transparent)]
+    Mllp(#[from] MllpError),
+    /// A RabbitMQ listener cannot start.
+    #[error(transparent)]
+    RabbitMq(#[from] RabbitMqError),
+    /// A destination cannot be used.
+    #[error("destination `{0}` cannot be used")]
+    Destination(String, #[source] upstream::ConfigError),
+    /// The embedded repository cannot be opened.
+    #[error("cannot open the embedded repository: {0}")]
+    Repository(String),
+    /// The control socket cannot be made.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The metrics contradict each other.
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(String),
+}
+
+/// Everything is open and bound; nothing is accepted yet.
+pub struct Gateway {
+    config: Config,
+    queue: Arc<dyn Queue>,
+    health: Health,
+    mllp: Vec<(String, MllpListener)>,
+    rabbitmq: Vec<Arc<RabbitMqListener>>,
+    dispatchers: Vec<Arc<Dispatcher>>,
+    admin: Option<TcpListener>,
+    repository: Option<(TcpListener, axum::Router)>,
+    control: UnixListener,
+    addresses: Addresses,
+}
+
+/// Where everything listens.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// Name and address of each MLLP listener.
+    pub mllp: Vec<(String, SocketAddr)>,
+    /// `/metrics`, `/livez`, `/readyz`.
+    pub admin: Option<SocketAddr>,
+    /// The embedded repository; its base URL is `http://ADDRESS/fhir`.
+    pub repository: Option<SocketAddr>,
+}
+
+impl Gateway {
+    /// Opens and binds everything.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing is left open.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        std::fs::create_dir_all(&config.data_dir)
+            .map_err(|error| StartError::DataFolder(config.data_dir.clone(), error))?;
+        let metrics = Metrics::new(&config.admin.message_types)
+            .map_err(|error| StartError::Metrics(error.to_string()))?;
+        let events = Events::new(Arc::new(metrics));
+        let packages = Packages::load(&config)?;
+        let routes = Routes::compile(&config.routes).map_err(StartError::Condition)?;
+        let queue = open_queue(&config, &events)?;
+        let health = Health::new(Arc::clone(&queue), Arc::clone(events.metrics()));
+        let mut addresses = Addresses::default();
+
+        let admin = if config.admin.enabled {
+            Some(bind("the admin port", config.admin.bind).await?)
+        } else {
+            None
+        };
+        addresses.admin = admin
+            .as_ref()
+            .and_then(|listener| listener.local_addr().ok());
+        let repository = repository(&config).await?;
+        addresses.repository = repository
+            .as_ref()
+            .and_then(|(listener, _)| listener.local_addr().ok());
+        let (mllp, rabbitmq) = listeners(&config, &routes, &queue, &events).await?;
+        for (name, listener) in &mllp {
+            addresses.mllp.extend(
+                listener
+                    .local_addr()
+                    .ok()
+                    .map(|address| (name.clone(), address)),
+            );
+        }
+        let dispatchers = dispatchers(&config, &packages, &queue, &events, addresses.repository)?;
+        let control = control::listen(&control::socket_path(&config.data_dir))?;
+        Ok(Self {
+            config,
+            queue,
+            health,
+            mllp,
+            rabbitmq,
+            dispatchers,
+            admin,
+            repository,
+            control,
+            addresses,
+        })
+    }
+
+    /// Where everything listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The queue, for whoever shows it.
+    pub fn queue(&self) -> Arc<dyn Queue> {
+        Arc::clone(&self.queue)
+    }
+
+    /// Runs until `shutdown` is ready, then drains.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let drain = self.config.drain_timeout;
+        let (stop_listening, listening) = watch::channel(false);
+        let (stop_delivering, delivering) = watch::channel(false);
+        let (stop_serving, serving) = watch::channel(false);
+
+        let mut servers = JoinSet::new();
+        servers.spawn(serve(
+            self.control,
+            control::router(Arc::clone(&self.queue)),
+            serving.clone(),
+        ));
+        if let Some(listener) = self.admin {
+            servers.spawn(serve(
+                listener,
+                self.health.clone().router(),
+                serving.clone(),
+            ));
+        }
+        if let Some((listener, router)) = self.repository {
+            servers.spawn(serve(listener, router, serving.clone()));
+        }
+        servers.spawn(retention(
+            Arc::clone(&self.queue),
+            retention_policy(&self.config),
+            serving,
+        ));
+
+        let mut dispatchers = JoinSet::new();
+        for dispatcher in self.dispatchers {
+            dispatchers.spawn(dispatcher.run(delivering.clone(), drain));
+        }
+        let mut listeners = JoinSet::new();
+        for (_, listener) in self.mllp {
+            let mut stop = listening.clone();
+            listeners.spawn(async move {
+                listener
+                    .serve(async move { drop(stop.wait_for(|stop| *stop).await) })
+                    .await;
+            });
+        }
+        for listener in self.rabbitmq {
+            listeners.spawn(listener.run(listening.clone()));
+        }
+
+        self.health.enter(Phase::Serving);
+        log_started(&self.addresses);
+        shutdown.await;
+
+        info!(event = "draining", timeout_s = drain.as_secs());
+        self.health.enter(Phase::Draining);
+        stop_listening.send_replace(true);
+        join(listeners, "listeners", drain).await;
+        stop_delivering.send_replace(true);
+        join(dispatchers, "deliveries", drain).await;
+        stop_serving.send_replace(true);
+        join(servers, "servers", Duration::from_secs(2)).await;
+        let _ = std::fs::remove_file(control::socket_path(&self.config.data_dir));
+        info!(event = "stopped");
+    }
+}
+
+fn log_started(addresses: &Addresses) {
+    for (listener, address) in &addresses.mllp {
+        info!(event = "listening", %listener, %address);
+    }
+    if let Some(address) = addresses.admin {
+        info!(event = "listening", listener = "admin", %address);
+    }
+    if let Some(address) = addresses.repository {
+        info!(event = "listening", listener = "repository", %address);
+    }
+    info!(event = "ready", version = env!("CARGO_PKG_VERSION"));
+}
+
+/// Waits for tasks, and cuts off what does not end in time. A task that panicked is reported.
+async fn join(mut tasks: JoinSet<()>, what: &'static str, within: Duration) {
+    // A little more than the tasks allow themselves, so that they report on their own.
+    let all = async {
+        while let Some(ended) = tasks.join_next().await {
+            if ended.is_err() {
+                error!(event = "internal_error", what, why = "a task panicked");
+            }
+        }
+    };
+    if time::timeout(within + Duration::from_secs(1), all)
+        .await
+        .is_err()
+    {
+        error!(event = "drain_timeout", what);
+    }
+}
+
+async fn serve<L>(listener: L, router: axum::Router, mut stop: watch::Receiver<bool>)
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
+    let served = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { drop(stop.wait_for(|stop| *stop).await) })
+        .await;
+    if let Err(error) = served {
+        error!(event = "internal_error", what = "server", why = %error);
+    }
+}
+
+async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Bind {
+            what,
+            address,
+            source,
+        })
+}
+
+fn open_queue(config: &Config, events: &Events) -> Result<Arc<dyn Queue>, StartError> {
+    let options = Options {
+        dedup: Dedup {
+            window: config.queue.dedup_window,
+            on_conflict: match config.queue.reused_control_id {
+                ReusedControlId::Process => OnConflict::Process,
+                ReusedControlId::Reject => OnConflict::Reject,
+            },
+            ..Dedup::default()
+        },
+        max_bytes: config.queue.max_bytes,
+        observer: Some(Arc::new(events.queue())),
+        ..Options::default()
+    };
+    let queue = EmbeddedQueue::open(&config.queue.path, options)
+        .map_err(|error| StartError::Queue(config.queue.path.clone(), error))?;
+    Ok(Arc::new(queue))
+}
+
+async fn repository(config: &Config) -> Result<Option<(TcpListener, axum::Router)>, StartError> {
+    if !config.uses_repository() {
+        return Ok(None);
+    }
+    let repository = Repository::open(Some(&config.repository.path))
+        .map_err(|error| StartError::Repository(error.to_string()))?;
+    let listener = bind("the embedded repository", config.repository.bind).await?;
+    let router = axum::Router::new().nest("/fhir", crate::repository::router(Arc::new(repository)));
+    Ok(Some((listener, router)))
+}
+
+type Listeners = (Vec<(String, MllpListener)>, Vec<Arc<RabbitMqListener>>);
+
+async fn listeners(
+    config: &Config,
+    routes: &Routes,
+    queue: &Arc<dyn Queue>,
+    events: &Events,
+) -> Result<Listeners, StartError> {
+    let (mut mllp, mut rabbitmq) = (Vec::new(), Vec::new());
+    for listener in &config.listeners {
+        let told = Arc::new(events.listener(&listener.name));
+        let receiver = Arc::new(Receiver::new(
+            listener,
+            routes.clone(),
+            Arc::clone(queue),
+            Arc::clone(&told),
+        ));
+        match &listener.carrier {
+            Carrier::Mllp(carrier) => {
+                let profile = listener.content.ack.profile;
+                let bound = MllpListener::bind(
+                    &listener.name,
+                    carrier,
+                    profile,
+                    config.drain_timeout,
+                    receiver,
+                    told,
+                )
+                .await?;
+                mllp.push((listener.name.clone(), bound));
+            }
+            Carrier::Rabbitmq(carrier) => {
+                rabbitmq.push(Arc::new(RabbitMqListener::new(
+                    &listener.name,
+                    carrier,
+                    receiver,
+                    told,
+                )?));
+            }
+        }
+    }
+    Ok((mllp, rabbitmq))
+}
+
+fn dispatchers(
+    config: &Config,
+    packages: &Packages,
+    queue: &Arc<dyn Queue>,
+    events: &Events,
+    repository: Option<SocketAddr>,
+) -> Result<Vec<Arc<Dispatcher>>, StartError> {
+    let mapping = Arc::new(MappingStep::new(config, packages, events)?);
+    config
+        .destinations
+        .iter()
+        .map(|destination| {
+            let observer = Arc::new(DestinationObserver::new(events, &destination.name));
+            let stack = upstream::stack(&stack_config(destination, repository), observer)
+                .map_err(|error| StartError::Destination(destination.name.clone(), error))?;
+            Ok(Arc::new(Dispatcher::new(
+                destination.clone(),
+                Arc::clone(&mapping),
+                stack,
+                Arc::clone(queue),
+                events,
+            )))
+        })
+        .collect()
+}
+
+fn stack_config(destination: &Destination, repository: Option<SocketAddr>) -> upstream::Config {
+    let base_url = match (&destination.address, repository) {
+        (Address::Url(url), _) => url.clone(),
+        (Address::Embedded, Some(address)) => format!("http://{address}/fhir"),
+        (Address::Embedded, None) => String::new(),
+    };
+    let mut config = upstream::Config::new(base_url);
+    config.auth = match &destination.auth {
+        Auth::None => upstream::Auth::None,
+        Auth::Bearer(secret) => upstream::Auth::Bearer {
+            secret: secret.expose().into(),
+        },
+        Auth::Basic { user, password } => upstream::Auth::Basic {
+            user: user.clone(),
+            secret: password.expose().into(),
+        },
+    };
+    config.allow_plaintext_credentials = destination.allow_plaintext_credentials;
+    config.tls.ca_file.clone_from(&destination.tls.ca);
+    if let (Some(chain), Some(key)) = (&destination.tls.certificate, &destination.tls.key) {
+        config.tls.client_certificate = Some(upstream::ClientCertificate {
+            chain_file: chain.clone(),
+            key_file: key.clone(),
+        });
+    }
+    config.connect_timeout = destination.connect_timeout;
+    config.deadline = destination.timeout;
+    config.concurrency = destination.concurrency;
+    config.retry.first_wait = destination.retry.initial;
+    config.retry.longest_wait = destination.retry.max;
+    config.retry.conflict_attempts = destination.retry.conflicts;
+    config.breaker.failures = destination.breaker.failures;
+    config.breaker.first_pause = destination.breaker.first_pause;
+    config.breaker.longest_pause = destination.breaker.longest_pause;
+    config.headers = destination
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.as_str().into()))
+        .collect();
+    config
+}
+
+fn retention_policy(config: &Config) -> Retention {
+    Retention {
+        done_for: config.queue.keep_delivered,
+        dead_for: config.queue.keep_dead,
+        max_bytes: None,
+    }
+}
+
+/// Removes old records now and then.
+async fn retention(queue: Arc<dyn Queue>, policy: Retention, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = time::sleep(RETENTION_EVERY) => {}
+        }
+        match queue.retain(policy).await {
+            Ok(removed) if removed.by_age + removed.by_size > 0 => {
+                info!(
+                    event = "records_removed",
+                    by_age = removed.by_age,
+                    by_size = removed.by_size
+                );
+            }
+            Ok(_) => {}
+            Err(error) => error!(event = "retention_failed", %error),
+        }
+    }
+}

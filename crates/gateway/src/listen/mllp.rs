@@ -1,0 +1,168 @@
+//! MLLP: a frame in, an ACK frame out.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use mllp::{
+    ClientAuth, Drained, Frame, Limits, Refusal, Reply, Server, ServerTls, ServerTlsFiles,
+    TlsError, Tolerance, Tolerances,
+};
+
+use crate::{
+    config::listener::{AckProfile, ClientCertificate, Mllp},
+    events::ListenerEvents,
+    receive::{Answer, Fault, Received, Receiver},
+};
+
+/// Why an MLLP listener cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MllpError {
+    /// The address is taken or not ours.
+    #[error("listener `{name}` cannot bind {address}")]
+    Bind {
+        /// Name of the listener.
+        name: String,
+        /// Where it should listen.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Certificate or key cannot be used.
+    #[error("listener `{0}` cannot use its tls files")]
+    Tls(String, #[source] TlsError),
+}
+
+/// A bound listener; nothing is accepted yet.
+pub struct MllpListener {
+    server: Server,
+    service: Service,
+}
+
+/// Turns frames into answers.
+#[derive(Clone)]
+struct Service {
+    receiver: Arc<Receiver>,
+    close_on_failure: bool,
+    commit_bytes: bool,
+}
+
+impl MllpListener {
+    /// Binds the listener `name`.
+    ///
+    /// # Errors
+    /// [`MllpError`].
+    pub async fn bind(
+        name: &str,
+        config: &Mllp,
+        profile: AckProfile,
+        drain_time: Duration,
+        receiver: Arc<Receiver>,
+        events: Arc<ListenerEvents>,
+    ) -> Result<Self, MllpError> {
+        let mut builder = Server::builder()
+            .limits(limits(config))
+            .tolerances(tolerances(config))
+            .release_2(config.commit_bytes)
+            .drain_time(drain_time)
+            .observer(events);
+        if let Some(tls) = &config.tls {
+            let loaded = ServerTls::load(ServerTlsFiles {
+                certificate: tls.certificate.clone(),
+                key: tls.key.clone(),
+                client_auth: match tls.client_certificate {
+                    ClientCertificate::None => ClientAuth::None,
+                    ClientCertificate::Want => ClientAuth::Want,
+                    ClientCertificate::Need => ClientAuth::Need,
+                },
+                client_ca: tls.client_ca.clone(),
+                ..ServerTlsFiles::default()
+            });
+            builder = builder.tls(loaded.map_err(|error| MllpError::Tls(name.to_owned(), error))?);
+        }
+        let server = builder
+            .bind(config.bind)
+            .await
+            .map_err(|source| MllpError::Bind {
+                name: name.to_owned(),
+                address: config.bind,
+                source,
+            })?;
+        let service = Service {
+            receiver,
+            close_on_failure: profile == AckProfile::CloseWithoutAck,
+            commit_bytes: config.commit_bytes,
+        };
+        Ok(Self { server, service })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
+        self.server.local_addr()
+    }
+
+    /// Serves until `shutdown`, then drains.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
+        let service = self.service;
+        let frames = tower::service_fn(move |frame: Frame| {
+            let service = service.clone();
+            async move { Ok::<_, Infallible>(service.frame(frame).await) }
+        });
+        self.server.serve(frames, shutdown).await
+    }
+}
+
+impl Service {
+    async fn frame(&self, frame: Frame) -> Reply {
+        let answer = match (frame.must_refuse(), &frame.oversized) {
+            (Some(Refusal::Oversized), Some(prefix)) => {
+                self.receiver.refuse(prefix, Fault::Oversized)
+            }
+            (Some(_), _) => self.receiver.refuse(&frame.payload, Fault::Truncated),
+            (None, _) => {
+                self.receiver
+                    .receive(frame.payload, frame.received_at)
+                    .await
+            }
+        };
+        self.reply(answer)
+    }
+
+    fn reply(&self, answer: Answer) -> Reply {
+        let stored = answer.result == Received::Stored;
+        match answer.ack {
+            _ if !stored && self.close_on_failure => Reply::Close,
+            _ if !stored && self.commit_bytes => Reply::CommitNak,
+            Some(ack) if self.commit_bytes => Reply::CommitAckThen(ack),
+            None if self.commit_bytes => Reply::CommitAck,
+            Some(ack) => Reply::Frame(ack),
+            None => Reply::None,
+        }
+    }
+}
+
+fn limits(config: &Mllp) -> Limits {
+    let mut limits = Limits::default();
+    limits.connections = config.connections;
+    limits.connections_per_peer = config.connections_per_address;
+    limits.frame_bytes = usize::try_from(config.frame_bytes).unwrap_or(usize::MAX);
+    limits.frame_time = config.frame_timeout;
+    limits.idle_time = config.idle_timeout;
+    limits.write_time = config.ack_timeout;
+    limits.in_flight = config.in_flight;
+    limits.keepalive = config.keepalive;
+    limits
+}
+
+fn tolerances(config: &Mllp) -> Tolerances {
+    config
+        .tolerate
+        .iter()
+        .filter(|(_, on)| **on)
+        .fold(Tolerances::strict(), |set, (name, _)| {
+            Tolerance::from_name(name).map_or(set, |tolerance| set.with(tolerance))
+        })
+}

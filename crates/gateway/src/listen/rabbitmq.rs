@@ -1,0 +1,381 @@
+//! RabbitMQ: deliveries of several queues, acknowledged only after the durable append.
+//!
+//! The connection is kept by a loop of our own: connect, consume all queues on one channel each, and when
+//! anything is lost (connection, channel, a consumer that the broker cancels because its queue is gone),
+//! start over after a wait that doubles up to a limit, with jitter. What was delivered and not yet
+//! acknowledged comes again from the broker and is recognised as a duplicate where it was stored.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions,
+        BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    },
+    tcp::{OwnedIdentity, OwnedTLSConfig},
+    types::FieldTable,
+};
+use tokio::{sync::watch, task::JoinSet, time};
+
+use crate::{
+    config::listener::{RabbitMq, RabbitReject},
+    events::ListenerEvents,
+    receive::{Answer, Received, Receiver},
+};
+
+/// Time to connect, and to end in order.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Wait before a delivery that could not be stored goes back to the broker: it comes again at once.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// Why a RabbitMQ listener cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RabbitMqError {
+    /// A certificate or key file cannot be read.
+    #[error("cannot read {}", .0.display())]
+    File(PathBuf, #[source] std::io::Error),
+}
+
+/// A consumer of the queues of one listener.
+pub struct RabbitMqListener {
+    name: String,
+    config: RabbitMq,
+    tls: OwnedTLSConfig,
+    receiver: Arc<Receiver>,
+    events: Arc<ListenerEvents>,
+}
+
+/// One connection with what is open on it.
+struct Session {
+    connection: Connection,
+    channels: Vec<(Channel, Consumer)>,
+    /// Replies and rejected deliveries go out here, with publisher confirms.
+    publisher: Channel,
+}
+
+impl RabbitMqListener {
+    /// Reads the TLS files of the listener `name`; connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`RabbitMqError::File`].
+    pub fn new(
+        name: &str,
+        config: &RabbitMq,
+        receiver: Arc<Receiver>,
+        events: Arc<ListenerEvents>,
+    ) -> Result<Self, RabbitMqError> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|error| RabbitMqError::File(path.clone(), error))
+        };
+        let cert_chain = config
+            .ca
+            .as_ref()
+            .map(read)
+            .transpose()?
+            .map(|pem| String::from_utf8_lossy(&pem).into_owned());
+        let identity = match (&config.certificate, &config.key) {
+            (Some(certificate), Some(key)) => Some(OwnedIdentity::PKCS8 {
+                pem: read(certificate)?,
+                key: read(key)?,
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            config: config.clone(),
+            tls: OwnedTLSConfig {
+                identity,
+                cert_chain,
+            },
+            receiver,
+            events,
+        })
+    }
+
+    /// Consumes until `shutdown` says true, then finishes what is in hand and closes the connection.
+    pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+        let mut wait = self.config.reconnect_initial;
+        while !*shutdown.borrow() {
+            let lost = match self.connect().await {
+                Ok(session) => {
+                    self.events.broker_connected(session.channels.len());
+                    wait = self.config.reconnect_initial;
+                    Arc::clone(&self).consume(session, &mut shutdown).await
+                }
+                Err(error) => Some(error),
+            };
+            let Some(lost) = lost else { return };
+            let pause = jittered(wait);
+            self.events.broker_lost(&lost, pause);
+            tokio::select! {
+                () = time::sleep(pause) => {}
+                _ = shutdown.wait_for(|stop| *stop) => {}
+            }
+            wait = (wait * 2).min(self.config.reconnect_max);
+        }
+    }
+
+    /// Connects and starts a consumer per queue. An error is in fixed words of the library and the broker.
+    async fn connect(&self) -> Result<Session, String> {
+        let connecting = async {
+            let properties = ConnectionProperties::default()
+                .with_connection_name(format!("fhirway {}", self.name).into());
+            let runtime = lapin::runtime::default_runtime()?;
+            let connection = Connection::connect_with_config(
+                self.config.url.expose(),
+                properties,
+                self.tls.clone(),
+                runtime,
+            )
+            .await?;
+            let publisher = connection.create_channel().await?;
+            publisher
+                .confirm_select(ConfirmSelectOptions::default())
+                .await?;
+            let mut channels = Vec::with_capacity(self.config.queues.len());
+            for queue in &self.config.queues {
+                let channel = connection.create_channel().await?;
+                channel
+                    .basic_qos(self.config.prefetch, BasicQosOptions::default())
+                    .await?;
+                let consumer = channel
+                    .basic_consume(
+                        queue.as_str().into(),
+                        format!("fhirway.{}.{queue}", self.name).as_str().into(),
+                        BasicConsumeOptions::default(),
+                        FieldTable::default(),
+                    )
+                    .await?;
+                channels.push((channel, consumer));
+            }
+            Ok::<_, lapin::Error>(Session {
+                connection,
+                channels,
+                publisher,
+            })
+        };
+        match time::timeout(PATIENCE, connecting).await {
+            Ok(Ok(session)) => Ok(session),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer from the broker in time".to_owned()),
+        }
+    }
+
+    /// Works on all queues until one of them ends. `None` after an orderly stop.
+    async fn consume(
+        self: Arc<Self>,
+        session: Session,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Option<String> {
+        let mut queues = JoinSet::new();
+        for (channel, consumer) in session.channels {
+            let listener = Arc::clone(&self);
+            queues.spawn(listener.consume_queue(
+                channel,
+                consumer,
+                session.publisher.clone(),
+                shutdown.clone(),
+            ));
+        }
+        // The first queue that ends decides: either all are to stop, or the connection starts over.
+        let mut ended = queues.join_next().await;
+        let mut why = None;
+        if *shutdown.borrow() {
+            while let Ok(Some(_)) = time::timeout(PATIENCE, queues.join_next()).await {}
+        } else {
+            why = Some(match ended.take() {
+                Some(Ok(why)) => why,
+                _ => "a consumer ended unexpectedly".to_owned(),
+            });
+            queues.shutdown().await;
+        }
+        // Closing what the broker has closed already is no fault.
+        let _ = time::timeout(PATIENCE, session.connection.close(200, "done".into())).await;
+        why
+    }
+
+    /// Takes deliveries of one queue, up to `prefetch` at once, and says why it ended.
+    async fn consume_queue(
+        self: Arc<Self>,
+        channel: Channel,
+        mut consumer: Consumer,
+        publisher: Channel,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> String {
+        // One task polls them all, each for the first time in the order of arrival: so they reach the queue in
+        // that order, and still share its commits.
+        let mut working = FuturesUnordered::new();
+        let why = loop {
+            tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => break "shutdown".to_owned(),
+                Some(done) = working.next() => {
+                    // An acknowledgement that cannot be sent means that the channel is gone.
+                    if let Err(error) = done { break error }
+                }
+                delivery = consumer.next() => match delivery {
+                    Some(Ok(delivery)) => working.push(self.take(delivery, &publisher)),
+                    Some(Err(error)) => break error.to_string(),
+                    None => break "the broker cancelled the consumer (is the queue gone?)".to_owned(),
+                },
+            }
+        };
+        let tag = consumer.tag();
+        let _ = time::timeout(
+            PATIENCE,
+            channel.basic_cancel(tag, BasicCancelOptions::default()),
+        )
+        .await;
+        while let Ok(Some(_)) = time::timeout(PATIENCE, working.next()).await {}
+        why
+    }
+
+    /// One delivery: store it, publish the ACK message when one is asked for, then settle with the broker.
+    async fn take(&self, delivery: Delivery, publisher: &Channel) -> Result<(), String> {
+        let Delivery {
+            data,
+            acker,
+            properties,
+            ..
+        } = delivery;
+        let payload = Bytes::from(data);
+        let answer = self
+            .receiver
+            .receive(payload.clone(), SystemTime::now())
+            .await;
+        self.reply(&answer, &properties, publisher).await;
+        let settled = match answer.result {
+            Received::Stored => acker.ack(BasicAckOptions::default()).await,
+            Received::Retryable => {
+                time::sleep(STORE_RETRY).await;
+                acker
+                    .nack(BasicNackOptions {
+                        requeue: true,
+                        ..BasicNackOptions::default()
+                    })
+                    .await
+            }
+            Received::Unusable => match self.config.reject {
+                RabbitReject::DeadLetter => {
+                    acker
+                        .nack(BasicNackOptions {
+                            requeue: false,
+                            ..BasicNackOptions::default()
+                        })
+                        .await
+                }
+                RabbitReject::Publish => {
+                    let (exchange, key) = (&self.config.reject_exchange, &self.config.reject_key);
+                    match self
+                        .publish(publisher, exchange, key, &payload, properties)
+                        .await
+                    {
+                        Ok(()) => acker.ack(BasicAckOptions::default()).await,
+                        Err(why) => {
+                            // Nowhere to put it: it stays with the broker rather than getting lost.
+                            self.events.reply_failed(&why);
+                            time::sleep(STORE_RETRY).await;
+                            acker
+                                .nack(BasicNackOptions {
+                                    requeue: true,
+                                    ..BasicNackOptions::default()
+                                })
+                                .await
+                        }
+                    }
+                }
+            },
+        };
+        settled.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    /// Publishes the ACK message to `reply_to` of the delivery, else to the configured queue.
+    async fn reply(&self, answer: &Answer, asked: &BasicProperties, publisher: &Channel) {
+        let Some(ack) = answer.ack.as_ref().filter(|_| self.config.reply) else {
+            return;
+        };
+        let wanted = asked
+            .reply_to()
+            .as_ref()
+            .map(|queue| queue.as_str().to_owned());
+        let Some(queue) = wanted.or_else(|| self.config.reply_queue.clone()) else {
+            return;
+        };
+        let mut properties = BasicProperties::default()
+            .with_content_type("x-application/hl7-v2+er7".into())
+            .with_delivery_mode(2);
+        if let Some(id) = asked
+            .correlation_id()
+            .as_ref()
+            .or(asked.message_id().as_ref())
+        {
+            properties = properties.with_correlation_id(id.clone());
+        }
+        if let Err(why) = self.publish(publisher, "", &queue, ack, properties).await {
+            self.events.reply_failed(&why);
+        }
+    }
+
+    async fn publish(
+        &self,
+        publisher: &Channel,
+        exchange: &str,
+        key: &str,
+        payload: &[u8],
+        properties: BasicProperties,
+    ) -> Result<(), String> {
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        let publishing = async {
+            publisher
+                .basic_publish(exchange.into(), key.into(), options, payload, properties)
+                .await?
+                .await
+        };
+        match time::timeout(PATIENCE, publishing).await {
+            Ok(Ok(Confirmation::Ack(None) | Confirmation::NotRequested)) => Ok(()),
+            Ok(Ok(Confirmation::Ack(Some(_)))) => {
+                Err(format!("no queue takes what is published to `{key}`"))
+            }
+            Ok(Ok(Confirmation::Nack(_))) => {
+                Err(format!("the broker refused what is published to `{key}`"))
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no confirmation from the broker in time".to_owned()),
+        }
+    }
+}
+
+/// Between half of `wait` and all of it, so that many gateways do not come back at one moment.
+fn jittered(wait: Duration) -> Duration {
+    let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
+    let random = f64::from(u16::try_from(high >> 48).unwrap_or(0));
+    wait.mul_f64(0.5 + random / f64::from(u16::MAX) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_is_jittered_within_bounds() {
+        for _ in 0..1000 {
+            let wait = jittered(Duration::from_secs(10));
+            assert!(
+                (Duration::from_secs(5)..=Duration::from_secs(10)).contains(&wait),
+                "{wait:?}"
+            );
+        }
+    }
+}
