@@ -281,6 +281,61 @@ mod tests {
     }
 
     #[test]
+    fn the_structures_of_the_guide_have_its_groups() {
+        let newest = for_version(Version::NEWEST);
+        for (ids, paths) in [
+            (
+                "ADT_A01 ADT_A05",
+                "NEXT_OF_KIN.NK1 OBSERVATION.OBX PROCEDURE.PR1 INSURANCE.IN3 INSURANCE.AUTHORIZATION.AUT INSURANCE.REFERRAL.RF1",
+            ),
+            (
+                "ADT_A03",
+                "NEXT_OF_KIN.NK1 OBSERVATION.OBX PROCEDURE.PR1 INSURANCE.IN1",
+            ),
+            (
+                "ADT_A06",
+                "MRG NEXT_OF_KIN.NK1 OBSERVATION.OBX PROCEDURE.PR1 INSURANCE.IN1",
+            ),
+            ("ADT_A02 ADT_A09 ADT_A11 ADT_A17", "PID PV1 OBSERVATION.OBX"),
+            ("ADT_A39 ADT_A43", "PATIENT.PID PATIENT.MRG"),
+            (
+                "MDM_T02",
+                "COMMON_ORDER.ORC COMMON_ORDER.TIMING.TQ1 COMMON_ORDER.OBR TXA OBSERVATION.OBX OBSERVATION.NTE",
+            ),
+            (
+                "OML_O21",
+                "PATIENT.PATIENT_VISIT.PV1 PATIENT.INSURANCE.IN1 ORDER.TIMING.TQ1 ORDER.OBSERVATION_REQUEST.OBSERVATION.OBX \
+                 ORDER.OBSERVATION_REQUEST.SPECIMEN.CONTAINER.CONTAINER_OBSERVATION.OBX \
+                 ORDER.OBSERVATION_REQUEST.PRIOR_RESULT.ORDER_PRIOR.OBSERVATION_PRIOR.OBX",
+            ),
+            (
+                "ORM_O01",
+                "PATIENT.VISIT.PV1 PATIENT.INSURANCE.IN1 ORDER.ORC ORDER.ORDER_DETAIL.OBR ORDER.ORDER_DETAIL.RXO \
+                 ORDER.ORDER_DETAIL.OBSERVATION.OBX",
+            ),
+            (
+                "SIU_S12",
+                "PATIENT.PID RESOURCES.SERVICE.AIS RESOURCES.GENERAL_RESOURCE.AIG RESOURCES.LOCATION_RESOURCE.AIL \
+                 RESOURCES.PERSONNEL_RESOURCE.AIP",
+            ),
+            (
+                "VXU_V04",
+                "PATIENT_VISIT.PV1 INSURANCE.IN1 PERSON_OBSERVATION.OBX ORDER.TIMING.TQ1 ORDER.RXA ORDER.OBSERVATION.NTE",
+            ),
+        ] {
+            for (id, path) in ids
+                .split(' ')
+                .flat_map(|id| paths.split_whitespace().map(move |path| (id, path)))
+            {
+                assert!(
+                    newest.structure(id).unwrap().find(path).is_some(),
+                    "{id}.{path}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn every_structure_starts_with_the_header() {
         for version in Version::ALL {
             for structure in for_version(version).structures() {
