@@ -11,7 +11,7 @@ use crate::names::NameId;
 pub struct Limits {
     /// Bytes of JSON.
     pub bytes: usize,
-    /// Objects and arrays inside one another; never more than 500, whatever is asked.
+    /// Objects and arrays inside one another; never more than 200, whatever is asked.
     pub depth: usize,
     /// Objects, arrays and values together.
     pub nodes: usize,
@@ -28,8 +28,8 @@ impl Default for Limits {
     }
 }
 
-/// The reader is recursive, so this much stack must always be there.
-const DEPTH_MAX: usize = 500;
+/// Reading, validating and writing are recursive, so this much stack must always be there.
+const DEPTH_MAX: usize = 200;
 
 /// Why a document could not be read, and where. Holds nothing of its values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -157,7 +157,7 @@ fn is_path(path: &str, parts: &[&str]) -> bool {
 fn identity<'a>(validator: &Validator<'a>, request: NodeId) -> Option<(&'a str, &'a str)> {
     let url = validator.child_text(request, NameId::URL);
     match validator.child_text(request, NameId::METHOD) {
-        "PUT" | "PATCH" | "DELETE" => Some((url, "")),
+        "PUT" | "PATCH" | "DELETE" => Some(url.split_once('?').unwrap_or((url, ""))),
         "POST" => {
             let condition = validator.child_text(request, NameId::IF_NONE_EXIST);
             (!condition.is_empty()).then_some((url, condition))

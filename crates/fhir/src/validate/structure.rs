@@ -89,7 +89,7 @@ impl<'a> Validator<'a> {
             } else if name.is_sibling() {
                 self.sibling(child, element);
             } else {
-                self.element(child, element);
+                self.element(node, child, element);
             }
             self.path.pop();
         }
@@ -118,7 +118,7 @@ impl<'a> Validator<'a> {
         }
     }
 
-    fn element(&mut self, node: NodeId, element: &'a Element) {
+    fn element(&mut self, parent: NodeId, node: NodeId, element: &'a Element) {
         let Some(type_ref) = element.type_() else {
             return;
         };
@@ -136,13 +136,8 @@ impl<'a> Validator<'a> {
         }
         let is_primitive = self.definitions.primitive(type_ref.type_).is_some();
         let (mut count, mut values) = (0, 0);
-        for (_, member) in self.tree.children(node) {
-            // A hole has its place even in what was built; something else that is empty is never written.
-            let hole = is_primitive && self.tree.kind(member) == Kind::Null;
-            if self.skipped(member) && !hole {
-                continue;
-            }
-            if !hole {
+        for member in self.written(node) {
+            if !is_primitive || self.tree.kind(member) != Kind::Null {
                 self.path.push(Step::Index(count));
                 self.value(member, element, type_ref);
                 self.path.pop();
@@ -152,11 +147,38 @@ impl<'a> Validator<'a> {
         }
         if values == 0 {
             self.error(IssueType::Invalid, "empty array");
+        } else if values < count {
+            self.holes(parent, node, element);
         }
         let max = element.max.unwrap_or(u32::MAX) as usize;
         if count > max || (count > 0 && count < element.min as usize) {
             self.error(IssueType::Structure, "too many or too few values");
         }
+    }
+
+    /// A `null` in an array of primitives stands for an element that has only extensions, in the same place of `_name`.
+    fn holes(&mut self, parent: NodeId, node: NodeId, element: &'a Element) {
+        let sibling = self.tree.get(parent, element.name.sibling());
+        let mut others = sibling
+            .into_iter()
+            .flat_map(|sibling| self.written(sibling));
+        let is_null = |node: NodeId| self.tree.kind(node) == Kind::Null;
+        let unfilled = self
+            .written(node)
+            .any(|member| others.next().is_none_or(is_null) && is_null(member));
+        drop(others);
+        if unfilled {
+            self.error(IssueType::Invalid, "a null without extensions in its place");
+        }
+    }
+
+    /// The members of an array that are there when it is written; a `null` is.
+    fn written(&self, array: NodeId) -> impl Iterator<Item = NodeId> + use<'a> {
+        let (tree, built) = (self.tree, self.built);
+        let members = tree.children(array).map(|(_, member)| member);
+        members.filter(move |member| {
+            !built || tree.kind(*member) == Kind::Null || !tree.is_empty(*member)
+        })
     }
 
     /// `_name`: the id and extensions of a primitive.

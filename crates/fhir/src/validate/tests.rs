@@ -132,6 +132,16 @@ fn nothing_is_empty() {
     accepts(&patient(
         r#""name":[{"given":[null,"Ada"],"_given":[{"id":"a"},null]}]"#,
     ));
+    for holes in [
+        r#""given":[null,"Ada"]"#,
+        r#""given":[null,"Ada"],"_given":[null,{"id":"a"}]"#,
+        r#""given":["Ada",null],"_given":[{"id":"a"}]"#,
+    ] {
+        refuses(
+            &patient(&format!(r#""name":[{{{holes}}}]"#)),
+            &["invalid Patient.name[0].given: a null without extensions"],
+        );
+    }
     refuses(
         &patient(r#""name":[{"given":[null]}]"#),
         &["invalid Patient.name[0].given: empty array"],

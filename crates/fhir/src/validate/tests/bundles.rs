@@ -182,6 +182,17 @@ fn transaction_requests() {
         accepts(&two("batch", request));
     }
     accepts(&two("transaction", r#""method":"POST","url":"Patient""#));
+    // An update and a create under the same condition, too.
+    let update = entry("1", "a", r#""method":"PUT","url":"Patient?identifier=x""#);
+    let create = entry(
+        "2",
+        "a",
+        r#""method":"POST","url":"Patient","ifNoneExist":"identifier=x""#,
+    );
+    refuses(
+        &bundle_of("transaction", "", &format!("{update},{create}")),
+        &["duplicate Bundle.entry[1]: another entry"],
+    );
 }
 
 #[test]
@@ -260,6 +271,10 @@ fn built() -> (Tree, Vec<Entry<'static>>) {
     )
 }
 
+fn tree_name(name: &str) -> NameId {
+    NameId::of(name).unwrap()
+}
+
 #[test]
 fn what_was_built_is_valid_without_its_empties() {
     let (mut tree, mut all) = built();
@@ -272,6 +287,23 @@ fn what_was_built_is_valid_without_its_empties() {
     };
     crate::bundle::write(&tree, &all, &options, &mut out).unwrap();
     accepts(&String::from_utf8(out).unwrap());
+
+    // A null among objects would be written.
+    let names = tree.get(all[0].resource, tree_name("name")).unwrap();
+    let null = tree.push_null(names);
+    assert_eq!(entries(&tree, &all, r4()), [], "alone it is not");
+    let name = tree.push_object(names);
+    let family = Key {
+        name: tree_name("family"),
+        order: 1,
+    };
+    tree.add_string(name, family, "Berg");
+    assert_eq!(
+        entries(&tree, &all, r4())[0].expression,
+        "Bundle.entry[0].resource.name[0]"
+    );
+    tree.remove(names, null);
+    assert_eq!(entries(&tree, &all, r4()), []);
 
     let key = Key {
         name: tree.name("encounter"),
