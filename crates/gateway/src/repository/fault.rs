@@ -133,16 +133,20 @@ impl Fault {
             Self::Unprocessable(issues) => issues
                 .iter()
                 .map(|issue| {
-                    let expression = if prefix.is_empty() {
-                        issue.expression.clone()
-                    } else {
-                        format!("{prefix}.resource ({})", issue.expression)
-                    };
-                    issue_json(issue.code, &issue.text, &expression)
+                    issue_json(issue.code, &issue.text, &inside(prefix, &issue.expression))
                 })
                 .collect(),
             fault => vec![issue_json(fault.code(), &fault.to_string(), prefix)],
         }
+    }
+}
+
+/// `Patient.name[0]` inside of an entry: `Bundle.entry[3].resource.name[0]`.
+fn inside(prefix: &str, expression: &str) -> String {
+    match (prefix, expression.split_once('.')) {
+        ("", _) => expression.to_owned(),
+        (_, Some((_, rest))) => format!("{prefix}.resource.{rest}"),
+        (_, None) => format!("{prefix}.resource"),
     }
 }
 

@@ -216,8 +216,13 @@ pub(super) fn counts(connection: &Connection) -> Outcome<Vec<(String, u64)>> {
         .prepare_cached(
             "SELECT type, count(*) FROM resource WHERE deleted = 0 GROUP BY type ORDER BY type",
         )?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map([], |row| Ok((row.get(0)?, unsigned(row.get(1)?))))?
         .collect()
+}
+
+/// SQLite counts in signed numbers.
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or_default()
 }
 
 /// How many resources match.
@@ -225,7 +230,7 @@ pub(super) fn count(connection: &Connection, type_name: &str, query: &Query) -> 
     let (filter, values) = filter(type_name, query);
     connection
         .prepare_cached(&format!("SELECT count(*) FROM resource WHERE {filter}"))?
-        .query_row(params_from_iter(values), |row| row.get(0))
+        .query_row(params_from_iter(values), |row| row.get(0).map(unsigned))
 }
 
 /// The resources that match, oldest first, a page of them.
@@ -251,46 +256,89 @@ pub(super) fn search(
 /// The SQL of a query; only its shape depends on the request, every value is bound.
 fn filter(type_name: &str, query: &Query) -> (String, Vec<Value>) {
     let text = |text: &str| Value::Text(text.to_owned());
-    let mut sql = String::from("type = ? AND deleted = 0");
+    // The plus keeps SQLite from going through all resources of the type when there are keys to go by.
+    let by_type = if query.conditions.is_empty() {
+        "type"
+    } else {
+        "+type"
+    };
+    let mut sql = format!("{by_type} = ? AND deleted = 0");
     let mut values = vec![text(type_name)];
     for condition in &query.conditions {
         let alternatives: Vec<String> = match condition {
-            Condition::Id(ids) => {
-                values.extend(ids.iter().map(|id| text(id)));
-                ids.iter().map(|_| "id = ?".to_owned()).collect()
-            }
+            Condition::Id(ids) => ids
+                .iter()
+                .map(|id| {
+                    values.extend([text(type_name), text(id)]);
+                    "SELECT key FROM resource WHERE type = ? AND id = ?".to_owned()
+                })
+                .collect(),
             Condition::Identifier(tokens) => tokens
                 .iter()
                 .map(|token| {
                     values.push(text(type_name));
                     let Token { system, value } = token;
-                    let mut parts = vec!["type = ?"];
-                    if let Some(value) = value {
-                        values.push(text(value));
-                        parts.push("value = ?");
+                    let mut sql = String::from("SELECT key FROM identifier WHERE type = ?");
+                    for (column, part) in [(" AND value = ?", value), (" AND system = ?", system)] {
+                        if let Some(part) = part {
+                            values.push(text(part));
+                            sql.push_str(column);
+                        }
                     }
-                    if let Some(system) = system {
-                        values.push(text(system));
-                        parts.push("system = ?");
-                    }
-                    format!(
-                        "key IN (SELECT key FROM identifier WHERE {})",
-                        parts.join(" AND ")
-                    )
+                    sql
                 })
                 .collect(),
             Condition::Reference { name, targets } => targets
                 .iter()
                 .map(|target| {
                     values.extend([text(type_name), text(target), text(name)]);
-                    "key IN (SELECT key FROM reference WHERE type = ? AND target = ? AND name = ?)"
+                    "SELECT key FROM reference WHERE type = ? AND target = ? AND name = ?"
                         .to_owned()
                 })
                 .collect(),
         };
-        sql.push_str(" AND (");
-        sql.push_str(&alternatives.join(" OR "));
+        sql.push_str(" AND key IN (");
+        sql.push_str(&alternatives.join(" UNION "));
         sql.push(')');
     }
     (sql, values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A condition is looked up for every entry of every Bundle, so it must not get slower as the repository fills.
+    #[test]
+    fn conditions_go_by_index() {
+        let connection = Connection::open_in_memory().unwrap();
+        prepare(&connection).unwrap();
+        for text in [
+            "identifier=s|v",
+            "identifier=v,w",
+            "_id=1,2",
+            "patient=1",
+            "subject=Group/1",
+        ] {
+            let (filter, values) = filter("Patient", &Query::parse(text).unwrap());
+            let sql = format!(
+                "EXPLAIN QUERY PLAN SELECT body FROM resource WHERE {filter} ORDER BY key LIMIT 2 OFFSET 0"
+            );
+            let mut statement = connection.prepare(&sql).unwrap();
+            let plan: Vec<String> = statement
+                .query_map(params_from_iter(values), |row| row.get(3))
+                .unwrap()
+                .collect::<Outcome<_>>()
+                .unwrap();
+            let plan = plan.join("; ");
+            assert!(
+                plan.contains("SEARCH resource USING INTEGER PRIMARY KEY"),
+                "{text}: {plan}"
+            );
+            assert!(
+                !plan.contains("SCAN resource") && !plan.contains("SCAN identifier"),
+                "{text}: {plan}"
+            );
+        }
+    }
 }

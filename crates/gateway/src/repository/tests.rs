@@ -239,6 +239,27 @@ fn concurrent_conditional_creates_make_one() {
 }
 
 #[test]
+fn what_is_not_valid_is_422_and_says_where() {
+    let repository = repository();
+    let broken = transaction("Marple", "1.50")
+        .replace("\"status\":\"final\"", "\"status\":\"done\",\"colour\":1");
+    let fault = bundle(&repository, &broken).unwrap_err();
+    assert_eq!(fault.status(), 422);
+    let outcome = fault.outcome().to_string();
+    assert!(
+        outcome.contains("Bundle.entry[2].resource.status"),
+        "{outcome}"
+    );
+    assert!(
+        outcome.contains("Bundle.entry[2].resource.colour"),
+        "{outcome}"
+    );
+    assert!(repository.counts().unwrap().is_empty());
+    repository.set_validating(false);
+    bundle(&repository, &broken).unwrap();
+}
+
+#[test]
 fn client_ids_and_if_none_match() {
     let repository = repository();
     let json = |family: &str, none_match: &str| {
@@ -536,7 +557,8 @@ async fn every_error_is_an_outcome() {
     let json = [("content-type", JSON)];
     let patient = r#"{"resourceType":"Patient","id":"1"}"#;
     let xml = [("content-type", "application/fhir+xml")];
-    let cases: &[(&str, &str, &[(&str, &str)], &str, u16)] = &[
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+    let cases: &[Case<'_>] = &[
         ("GET", "/Patient/1", &[], "", 404),
         ("GET", "/Sufferer", &[], "", 404),
         ("GET", "/Resource/1", &[], "", 404),
