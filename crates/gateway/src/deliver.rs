@@ -71,14 +71,20 @@ impl Dispatcher {
         let slots = self.config.concurrency.saturating_mul(LEASES_PER_SLOT);
         let mut working = JoinSet::new();
         while !*shutdown.borrow() {
-            let free = slots.saturating_sub(working.len());
-            tokio::select! {
-                _ = shutdown.wait_for(|stop| *stop) => {}
-                Some(_) = working.join_next(), if !working.is_empty() => {}
-                leases = self.next(free), if free > 0 => {
-                    for lease in leases {
-                        working.spawn(Arc::clone(&self).deliver(lease));
-                    }
+            while working.try_join_next().is_some() {}
+            let leases = match slots.saturating_sub(working.len()) {
+                0 => Vec::new(),
+                free => self.lease(free, &mut shutdown).await,
+            };
+            let nothing = leases.is_empty();
+            for lease in leases {
+                working.spawn(Arc::clone(&self).deliver(lease));
+            }
+            if nothing {
+                tokio::select! {
+                    _ = shutdown.wait_for(|stop| *stop) => {}
+                    Some(_) = working.join_next(), if !working.is_empty() => {}
+                    () = self.queue.wait(&self.config.name), if working.len() < slots => {}
                 }
             }
         }
@@ -94,18 +100,14 @@ impl Dispatcher {
         }
     }
 
-    /// Waits until the server may be asked and something is there, and takes it.
-    async fn next(&self, free: usize) -> Vec<Lease> {
-        self.upstream.ready().await;
-        match self
-            .queue
-            .lease(&self.config.name, free, self.lease_time())
-            .await
-        {
-            Ok(leases) if leases.is_empty() => {
-                self.queue.wait(&self.config.name).await;
-                leases
-            }
+    /// Waits until the server may be asked, then takes what is there. Once asked, the queue is heard to the
+    /// end: a lease that nobody hears of would block its key until it runs out.
+    async fn lease(&self, free: usize, shutdown: &mut watch::Receiver<bool>) -> Vec<Lease> {
+        tokio::select! {
+            () = self.upstream.ready() => {}
+            _ = shutdown.wait_for(|stop| *stop) => return Vec::new(),
+        }
+        match self.queue.lease(&self.config.name, free, self.lease_time()).await {
             Ok(leases) => leases,
             Err(error) => {
                 self.events.internal("lease", &error.to_string());
