@@ -65,9 +65,12 @@ pub(crate) enum MultiByte {
 /// the usual names of the web (`UTF-8`, `ISO-8859-1`) are understood too.
 #[must_use]
 pub fn declared(code: &[u8]) -> Declared {
-    let code = code.trim_ascii().to_ascii_uppercase();
+    let code = code.trim_ascii();
+    if code.is_empty() {
+        return Declared::Missing;
+    }
+    let code = code.to_ascii_uppercase();
     let encoding = match code.as_slice() {
-        b"" => return Declared::Missing,
         b"ASCII" | b"US-ASCII" | b"ISO IR6" => return Declared::Ascii,
         b"UNICODE" | b"UNICODE UTF-8" | b"UTF8" => Some(UTF_8),
         b"ISO IR14" => Some(SHIFT_JIS),

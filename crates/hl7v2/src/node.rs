@@ -338,9 +338,14 @@ impl<'a> Node<'a> {
     }
 }
 
-impl From<Node<'_>> for Level {
-    fn from(node: Node<'_>) -> Self {
-        node.level
+impl std::fmt::Debug for Node<'_> {
+    /// Structure only, no text.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("place", &format_args!("{}", self.place()))
+            .field("level", &self.level)
+            .field("bytes", &self.raw().len())
+            .finish()
     }
 }
 

@@ -114,15 +114,12 @@ fn token<'a>(table: &Table, multi_byte: MultiByte, input: &'a [u8]) -> Input<'a,
     let mut rest = input;
     loop {
         let (stop, _) = take_while(|byte| class_of(byte) == PLAIN).parse(rest)?;
-        let Some(&byte) = stop.first() else {
+        let Some((byte, after)) = stop.split_first() else {
             return Ok((stop, INPUT_END));
         };
-        match class_of(byte) {
+        match class_of(*byte) {
             LEAD => (rest, _) = take(multi_byte.skip(stop)).parse(stop)?,
-            class => {
-                let (after, _) = take(1_usize).parse(stop)?;
-                return Ok((after, class));
-            }
+            class => return Ok((after, class)),
         }
     }
 }
@@ -141,13 +138,14 @@ pub(crate) fn segment_name(line: &[u8], field: u8) -> Option<[u8; 3]> {
     if !name.iter().all(u8::is_ascii_alphanumeric) {
         return None;
     }
-    let mut after = line.iter().skip(3);
-    let ends = match after.find(|byte| **byte != b' ') {
-        None => true,
-        Some(byte) if *byte == field => line.get(3) == Some(&field),
-        Some(byte) => matches!(byte, b'\r' | b'\n'),
-    };
-    ends.then_some(name)
+    if line.get(3) == Some(&field) {
+        return Some(name);
+    }
+    // A name alone, perhaps with blanks after it.
+    let after = line.iter().skip(3).find(|byte| **byte != b' ');
+    after
+        .is_none_or(|byte| matches!(byte, b'\r' | b'\n'))
+        .then_some(name)
 }
 
 pub(crate) fn is_blank(byte: u8) -> bool {
@@ -159,6 +157,13 @@ struct Pass<'s, 'a> {
     table: &'s Table,
     index: &'s mut Index,
     issues: &'s mut Vec<Issue>,
+}
+
+/// The leaf that is being read.
+#[derive(Clone, Copy)]
+struct Open {
+    start: usize,
+    divider: u8,
 }
 
 /// What a line end turned out to be.
@@ -255,31 +260,53 @@ impl<'a> Pass<'_, 'a> {
     /// Reads fields from `start` to the end of the segment. Returns that end
     /// and where the next line starts.
     fn fields(&mut self, start: usize) -> (usize, usize) {
-        let mut rest = self.from(start);
-        let mut divider = FIELD_DIVIDER;
-        let mut leaf = start;
+        let mut leaf = Open {
+            start,
+            divider: FIELD_DIVIDER,
+        };
+        let mut from = start;
         self.push_field();
-        while let Ok((after, class)) = token(self.table, self.scan.multi_byte, rest) {
-            let next = self.scan.end - after.len();
-            if class <= FIELD {
-                self.push_leaf(leaf, next - 1, divider);
-                divider = class - SUBCOMPONENT;
-                if class == FIELD {
-                    self.push_field();
-                }
-                leaf = next;
-                rest = after;
-                continue;
-            }
+        loop {
+            let (class, next) = self.delimited(from, &mut leaf);
             match self.line_end(class, next) {
-                LineEnd::Data { resume } => rest = self.from(resume),
+                LineEnd::Data { resume } => from = resume,
                 LineEnd::Segment { end } => {
-                    self.push_leaf(leaf, end, divider);
+                    self.push_leaf(leaf.start, end, leaf.divider);
                     return (end, next);
                 }
             }
         }
-        (self.scan.end, self.scan.end)
+    }
+
+    /// Takes tokens as long as delimiters end them. Returns the class of the
+    /// first that something else ended, and where the one after it starts.
+    ///
+    /// This is where the time goes: nothing but the loop, so that all it needs
+    /// stays in registers.
+    #[inline(never)]
+    fn delimited(&mut self, from: usize, leaf: &mut Open) -> (u8, usize) {
+        let Index { leaves, fields, .. } = &mut *self.index;
+        let (table, multi_byte, end) = (self.table, self.scan.multi_byte, self.scan.end);
+        let mut rest = self.scan.bytes.get(from..end).unwrap_or_default();
+        let Open {
+            mut start,
+            mut divider,
+        } = *leaf;
+        while let Ok((after, class)) = token(table, multi_byte, rest) {
+            let next = end - after.len();
+            if class > FIELD {
+                *leaf = Open { start, divider };
+                return (class, next);
+            }
+            leaves.push(Leaf::new(narrow(start), narrow(next - 1), divider));
+            if class == FIELD {
+                fields.push(narrow(leaves.len()));
+            }
+            divider = class - SUBCOMPONENT;
+            start = next;
+            rest = after;
+        }
+        (INPUT_END, end)
     }
 
     /// What a token that no delimiter ended means; `next` is behind it.

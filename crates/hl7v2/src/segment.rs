@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::message::Message;
-use crate::node::{Level, Node};
+use crate::node::Node;
 use crate::place::Place;
 
 /// One segment: a view on its message, free to copy.
@@ -129,16 +129,6 @@ impl std::fmt::Debug for Segment<'_> {
         f.debug_struct("Segment")
             .field("place", &format_args!("{}", self.place()))
             .field("fields", &self.field_count())
-            .field("bytes", &self.raw().len())
-            .finish()
-    }
-}
-
-impl std::fmt::Debug for Node<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node")
-            .field("place", &format_args!("{}", self.place()))
-            .field("level", &Level::from(*self))
             .field("bytes", &self.raw().len())
             .finish()
     }

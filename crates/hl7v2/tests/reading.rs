@@ -297,7 +297,10 @@ fn a_senders_character_set_can_be_configured() {
     assert_eq!(get(&message, "PID-2").raw(), b"\xB6");
     let first = message.undecodable().unwrap().to_string();
     let offset = bytes.iter().position(|byte| *byte == 0xB6).unwrap();
-    assert_eq!(first, format!("undecodable-bytes at PID-2.1.1 (byte {offset})"));
+    assert_eq!(
+        first,
+        format!("undecodable-bytes at PID-2.1.1 (byte {offset})")
+    );
     let options = ParseOptions {
         charset_override: Some(encoding_rs::ISO_8859_5),
         ..ParseOptions::default()
