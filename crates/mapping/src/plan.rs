@@ -132,8 +132,8 @@ pub(crate) struct Map {
     pub when: Option<Condition>,
     pub key: Option<Identity>,
     pub write: WriteMode,
-    /// Fields deliberately not mapped: segment and field number.
-    pub ignore: Vec<([u8; 3], u16)>,
+    /// Fields deliberately not mapped.
+    pub ignore: Vec<Ignore>,
     pub fields: Vec<Field>,
     /// For a map that makes a primitive.
     pub result: Vec<Rule>,
@@ -145,6 +145,14 @@ pub(crate) enum Makes {
     Resource(&'static str),
     Complex,
     Primitive,
+}
+
+/// A field that is not reported as unmapped, always or under a condition.
+#[derive(Debug)]
+pub(crate) struct Ignore {
+    pub segment: [u8; 3],
+    pub field: u16,
+    pub when: Option<Condition>,
 }
 
 /// How an identity is made, see `key:` in the language's reference.
@@ -196,6 +204,8 @@ pub(crate) struct Field {
     pub rules: Vec<Rule>,
     /// What a `set` writes replaces what a map wrote.
     pub replace: bool,
+    /// Equal members of the list say nothing more: identifiers, codes, references and the like.
+    pub distinct: bool,
 }
 
 /// What an element takes.
@@ -279,6 +289,7 @@ pub(crate) enum Condition {
     Is(Access, Form),
     StartsWith(Access, String),
     Contains(Access, String),
+    Same(Access, Access),
     Policy(usize, String),
     Bound(BoundId),
 }

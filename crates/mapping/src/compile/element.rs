@@ -101,6 +101,7 @@ impl Compiler {
             choice,
             rules,
             replace,
+            distinct: distinct(r4.type_name(target.type_id)),
         })
     }
 
@@ -182,4 +183,19 @@ pub(crate) fn shape(r4: &fhir::definitions::Definitions, type_id: TypeId) -> Sha
         "Reference" => Shape::Reference,
         _ => Shape::Complex,
     }
+}
+
+/// Types of which a second equal one in a list says nothing more.
+pub(super) fn distinct(type_name: &str) -> bool {
+    matches!(
+        type_name,
+        "Identifier"
+            | "HumanName"
+            | "Address"
+            | "ContactPoint"
+            | "CodeableConcept"
+            | "Coding"
+            | "Reference"
+            | "Extension"
+    )
 }

@@ -52,8 +52,7 @@ impl Compiler {
             return Some(Part::Bound(names));
         }
         let mut choices = Vec::new();
-        for choice in texts
-        {
+        for choice in texts {
             match path::parse(&choice).and_then(|parsed| resolve(scope, &parsed)) {
                 Ok(resolved) => {
                     let canonical = canonical(resolved.data_type.as_deref());

@@ -7,16 +7,14 @@ use super::layers::{Documents, Kind};
 use super::scope::{Current, Scope};
 use super::{Compiler, MapHeader};
 use crate::diagnostic::{Code, closest};
-use crate::plan::{Body, Field, Make, Makes, Map, Miss, Rule, Select, Shape, WriteMode};
+use crate::plan::{
+    Body, Condition, Field, Ignore, Make, Makes, Map, Miss, Rule, Select, Shape, WriteMode,
+};
 use crate::yaml::{Node, Value};
 
 const KEYWORDS: &[&str] = &[
     "from", "each", "map", "table", "miss", "is", "ref", "make", "key", "write", "set", "when",
     "guide", "deviates",
-];
-const HEADER: &[&str] = &[
-    "segment", "datatype", "makes", "key", "write", "when", "ignore", "result", "guide",
-    "deviates", "about",
 ];
 
 /// The keywords of a rule that was written as a map, and its elements.
@@ -184,9 +182,9 @@ impl Compiler {
                 _ => elements.push((key, value)),
             }
         }
-        if matches!(header.makes, Makes::Resource(_)) {
-            // A key for what can't have one is left to the engine: the message and the place identify it.
-        } else if let Some(key) = node.get("key") {
+        if !matches!(header.makes, Makes::Resource(_))
+            && let Some(key) = node.get("key")
+        {
             self.error(
                 Code::UnknownKey,
                 key.span,
@@ -227,23 +225,39 @@ impl Compiler {
             .collect()
     }
 
-    fn ignore(&mut self, value: &Node, scope: &Scope) -> Vec<([u8; 3], u16)> {
+    /// `[PID-1, { OBR-16: OBR-16 same as ORC-12 }]`
+    fn ignore(&mut self, value: &Node, scope: &Scope) -> Vec<Ignore> {
         let mut fields = Vec::new();
         for member in value.members() {
-            let Some(resolved) = self.path(member, scope) else {
-                continue;
-            };
-            match resolved.field {
-                Some(field) => fields.push(field),
-                None => self.error(
-                    Code::BadPath,
-                    member.span,
-                    "`ignore` names whole fields",
-                    "write it as `PID-1`",
-                ),
+            match member.pairs() {
+                Some(pairs) => {
+                    for (key, condition) in pairs {
+                        let when = self.condition(condition, scope);
+                        fields.extend(self.ignored(key, when, scope));
+                    }
+                }
+                None => fields.extend(self.ignored(member, None, scope)),
             }
         }
         fields
+    }
+
+    fn ignored(&mut self, path: &Node, when: Option<Condition>, scope: &Scope) -> Option<Ignore> {
+        let resolved = self.path(path, scope)?;
+        let Some((segment, field)) = resolved.field else {
+            self.error(
+                Code::BadPath,
+                path.span,
+                "`ignore` names whole fields",
+                "write it as `PID-1`",
+            );
+            return None;
+        };
+        Some(Ignore {
+            segment,
+            field,
+            when,
+        })
     }
 
     // === rules ===
@@ -334,12 +348,6 @@ impl Compiler {
         let (body, constant) =
             self.body(node, parts, target, &inner, matches!(select, Select::Here))?;
         let constant = constant && matches!(select, Select::Here);
-        if matches!(select, Select::Each(_))
-            && !target.array
-            && !matches!(target.shape, Shape::Primitive(_))
-        {
-            // The first that gives something is kept, as with a list of alternatives.
-        }
         let mut rule = Rule {
             when,
             select,
@@ -398,9 +406,6 @@ impl Compiler {
         scope: &Scope,
         here: bool,
     ) -> Option<(Body, bool)> {
-        if !parts.elements.is_empty() || parts.get("is").is_none() {
-            // Nothing to check.
-        }
         if let Some(text) = parts.get("is") {
             return self.texts(text, target, scope);
         }
@@ -651,11 +656,6 @@ impl Compiler {
             format!("this makes {made}, the element takes a {type_name}"),
             wrong_type_help(type_name),
         );
-    }
-
-    #[allow(dead_code)]
-    pub(super) fn header_keys() -> &'static [&'static str] {
-        HEADER
     }
 }
 

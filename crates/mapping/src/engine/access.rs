@@ -174,6 +174,13 @@ impl<'r> Run<'r> {
             Condition::Is(access, form) => has_form(&text(access), *form),
             Condition::StartsWith(access, start) => text(access).starts_with(start.as_str()),
             Condition::Contains(access, part) => text(access).contains(part.as_str()),
+            Condition::Same(left, right) => {
+                let whole = |access: &Access| {
+                    self.node(*access, here)
+                        .map_or(Cow::Borrowed(""), |node| node.whole_text())
+                };
+                whole(left).trim() == whole(right).trim()
+            }
             Condition::Policy(policy, value) => self
                 .state
                 .policies

@@ -138,6 +138,7 @@ impl<'r> Run<'r> {
             {
                 let object = self.open(slot, origin);
                 self.put_target(object, target, &keys, origin);
+                self.take_triplet(&triplet);
                 return Emitted::Data;
             }
         }
@@ -213,12 +214,7 @@ impl<'r> Run<'r> {
                     if translated && triplet.system.is_some_and(|system| system.is_valued()) {
                         self.put_triplet(codings, &triplet, &keys, origin);
                     } else {
-                        for part in [Some(triplet.code), Some(triplet.display), triplet.system]
-                            .into_iter()
-                            .flatten()
-                        {
-                            self.take_first(part);
-                        }
+                        self.take_triplet(&triplet);
                     }
                 }
                 None => {
@@ -365,6 +361,13 @@ impl<'r> Run<'r> {
             }
         }
         false
+    }
+
+    fn take_triplet(&mut self, triplet: &Triplet<'r>) {
+        let parts = [Some(triplet.code), Some(triplet.display), triplet.system];
+        for part in parts.into_iter().flatten() {
+            self.take_first(part);
+        }
     }
 
     fn put_target(&mut self, coding: NodeId, target: &Target, keys: &Names, origin: OriginId) {

@@ -37,6 +37,9 @@ impl<'r> Run<'r> {
             for rule in &field.rules {
                 emitted = emitted.max(self.rule(Slot::Element(list), field.shape, rule, here));
             }
+            if field.distinct && emitted != Emitted::Nothing {
+                merge::distinct(&mut self.state.tree, list);
+            }
             if emitted == Emitted::Nothing && there.is_none() {
                 self.state.tree.remove(parent, list);
             }
@@ -191,7 +194,9 @@ impl<'r> Run<'r> {
                 emitted
             }
             Body::Ref(name) => match self.bound(*name) {
-                Some(resource) => self.put_reference(slot, resource, origin),
+                Some(resource) => self
+                    .put_reference(slot, resource, origin)
+                    .min(Emitted::Linked),
                 None => Emitted::Nothing,
             },
             Body::Make(make) => {
@@ -252,7 +257,7 @@ impl<'r> Run<'r> {
         }
         let node = self.open(slot, origin);
         let emitted = self.fields(node, fields, here.deeper());
-        if emitted == Emitted::Data || (constant && emitted == Emitted::Constant) {
+        if emitted >= Emitted::Linked || (constant && emitted == Emitted::Constant) {
             return emitted.max(self.fields(node, set, here.deeper()));
         }
         self.close_empty(slot, node);

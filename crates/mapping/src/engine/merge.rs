@@ -75,6 +75,22 @@ fn copy(tree: &mut Tree, parent: NodeId, key: Key, node: NodeId) {
     }
 }
 
+/// Takes out members that say the same as an earlier one.
+pub(crate) fn distinct(tree: &mut Tree, list: NodeId) {
+    let mut kept: Vec<NodeId> = Vec::new();
+    let members: Vec<NodeId> = tree.children(list).map(|(_, member)| member).collect();
+    if members.len() < 2 {
+        return;
+    }
+    for member in members {
+        if kept.iter().any(|other| equal(tree, *other, member)) {
+            tree.remove(list, member);
+        } else {
+            kept.push(member);
+        }
+    }
+}
+
 pub(crate) fn equal(tree: &Tree, a: NodeId, b: NodeId) -> bool {
     tree.kind(a) == tree.kind(b)
         && tree.text(a) == tree.text(b)

@@ -29,6 +29,8 @@ pub(crate) enum Emitted {
     Nothing,
     /// Something that does not depend on the message.
     Constant,
+    /// A reference to a resource of the message map: it makes an object, but no resource.
+    Linked,
     Data,
 }
 

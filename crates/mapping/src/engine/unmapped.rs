@@ -1,15 +1,18 @@
 //! What nothing took: nothing in a message is dropped without being told.
 
-use hl7v2::{Place, Segment};
+use hl7v2::Place;
 
 use super::Run;
+use super::access::Here;
+use crate::plan::Ignore;
 
 impl<'r> Run<'r> {
     /// Fields that a map ignores on purpose.
-    pub(crate) fn take_ignored(&mut self, fields: &[([u8; 3], u16)], segment: Segment<'r>) {
-        for (name, number) in fields {
-            if segment.name().as_bytes() == name {
-                let leaves = segment.field(usize::from(*number)).leaves();
+    pub(crate) fn take_ignored(&mut self, fields: &'r [Ignore], here: Here<'r>) {
+        for ignore in fields {
+            let own = here.segment.name().as_bytes() == ignore.segment;
+            if own && self.condition_holds(ignore.when.as_ref(), here) {
+                let leaves = here.segment.field(usize::from(ignore.field)).leaves();
                 self.take(leaves);
             }
         }

@@ -195,7 +195,7 @@ impl<'r> Run<'r> {
         if let Some(when) = &entry.when {
             self.take_condition(when, here);
         }
-        self.take_ignored(&map.ignore, segment);
+        self.take_ignored(&map.ignore, here);
         let here = Here {
             owner: resource,
             ..here

@@ -293,6 +293,12 @@ impl ConditionParser<'_> {
                 Condition::StartsWith(access, literal(self)?)
             }
             "contains" => Condition::Contains(access, literal(self)?),
+            "same" => {
+                self.expect("as")?;
+                let other = self.token("a path")?;
+                let other = self.resolver.path(&other.text, other.at)?;
+                Condition::Same(access, other)
+            }
             "is" => {
                 if self.take("not") {
                     let inner = self.form(access)?;
