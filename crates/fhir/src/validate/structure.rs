@@ -278,7 +278,11 @@ impl<'a> Validator<'a> {
                 PrimitiveError::TooLong => IssueType::TooLong,
                 _ => IssueType::Value,
             };
-            let message = format!("not a {} ({}): {error}", primitive.name(), primitive.form());
+            let message = format!(
+                "not valid as {} ({}): {error}",
+                primitive.name(),
+                primitive.form()
+            );
             self.error(code, message);
         } else if let Some(set) = self.required_set(element.binding)
             && !set.has_code(text)

@@ -119,7 +119,7 @@ fn nothing_is_empty() {
     );
     refuses(
         &patient(r#""gender":"""#),
-        &["invalid Patient.gender: not a code"],
+        &["invalid Patient.gender: not valid as code"],
     );
     refuses(
         &patient(r#""gender":null"#),
@@ -155,7 +155,7 @@ fn primitives_have_form_and_format() {
     ));
     refuses(
         &patient(r#""birthDate":"1981-02-29""#),
-        &["value Patient.birthDate: not a date (YYYY, YYYY-MM or YYYY-MM-DD): no such day"],
+        &["value Patient.birthDate: not valid as date (YYYY, YYYY-MM or YYYY-MM-DD): no such day"],
     );
     refuses(
         &patient(r#""birthDate":1980"#),
@@ -171,11 +171,11 @@ fn primitives_have_form_and_format() {
     );
     refuses(
         &patient(r#""multipleBirthInteger":1.5"#),
-        &["value Patient.multipleBirth.ofType(integer): not a integer"],
+        &["value Patient.multipleBirth.ofType(integer): not valid as integer"],
     );
     refuses(
         &patient(&format!(r#""id":"{}""#, "a".repeat(65))),
-        &["too-long Patient.id: not a id"],
+        &["too-long Patient.id: not valid as id"],
     );
     refuses(
         &patient(r#""name":["Berg"]"#),
@@ -184,7 +184,7 @@ fn primitives_have_form_and_format() {
     accepts(&observation(r#","valueQuantity":{"value":1.50}"#));
     refuses(
         &observation(r#","issued":"2024-01-01""#),
-        &["value Observation.issued: not a instant"],
+        &["value Observation.issued: not valid as instant"],
     );
     // No issue repeats what the message said.
     assert!(
