@@ -10,10 +10,13 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// How long one candidate runs in one round, about.
-const TURN: Duration = Duration::from_millis(4);
+/// How long one candidate runs in one round, about: less than the slice that a
+/// busy machine gives a process, so that most turns are not interrupted.
+const TURN: Duration = Duration::from_micros(300);
+/// How long a candidate warms up.
+const WARM_UP: Duration = Duration::from_millis(20);
 /// Rounds, unless `BENCH_ROUNDS` says otherwise.
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 200;
 
 /// Candidates that do the same job.
 pub struct Race<'a> {
@@ -35,6 +38,8 @@ pub struct Figure {
     pub name: &'static str,
     /// Median nanoseconds for one item.
     pub nanoseconds: f64,
+    /// The least nanoseconds for one item, in the round that nothing disturbed.
+    pub best: f64,
     /// Median over the rounds of its time divided by the first candidate's.
     pub ratio: f64,
 }
@@ -87,6 +92,7 @@ impl<'a> Race<'a> {
             .map(|(candidate, times)| Figure {
                 name: candidate.name,
                 ratio: median(times.iter().zip(&first).map(|(a, b)| a / b).collect()),
+                best: times.iter().copied().fold(f64::INFINITY, f64::min),
                 nanoseconds: median(times),
             })
             .collect();
@@ -102,17 +108,23 @@ impl<'a> Race<'a> {
         );
         let width = figures.iter().map(|figure| figure.name.len()).max();
         let width = width.unwrap_or(0);
+        let _ = writeln!(
+            out,
+            "  {:width$}  {:>12}  {:>12}  {:>11}  {:>8}",
+            "", "median ns", "best ns", "MB/s", "ratio"
+        );
         for figure in figures {
             let Figure {
                 name,
                 nanoseconds,
+                best,
                 ratio,
             } = figure;
             let rate = each / nanoseconds * 1e3;
             // Writing to a String cannot fail.
             let _ = writeln!(
                 out,
-                "  {name:width$}  {nanoseconds:>12.0} ns  {rate:>9.1} MB/s  {ratio:>8.2} x"
+                "  {name:width$}  {nanoseconds:>12.0}  {best:>12.0}  {rate:>11.1}  {ratio:>8.2}"
             );
         }
         out
@@ -123,11 +135,13 @@ impl<'a> Race<'a> {
 fn calibrate(candidate: &mut Candidate<'_>) -> u32 {
     let start = Instant::now();
     let mut runs = 0_u32;
-    while start.elapsed() < TURN * 4 {
+    while start.elapsed() < WARM_UP {
         black_box((candidate.run)());
         runs += 1;
     }
-    (runs / 4).max(1)
+    let each = start.elapsed() / runs.max(1);
+    let runs = TURN.as_nanos() / each.as_nanos().max(1);
+    u32::try_from(runs).unwrap_or(u32::MAX).max(1)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
