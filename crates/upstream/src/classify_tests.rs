@@ -160,7 +160,7 @@ fn a_batch_is_told_entry_by_entry() {
     assert_eq!(
         failure.action(),
         Action::RetryEntries {
-            entries: vec![2, 5, 6],
+            entries: vec![1, 2, 4, 5, 6],
             refused: vec![1, 4],
             after: Duration::ZERO,
             counted: true,

@@ -91,9 +91,10 @@ pub enum Action {
     },
     /// Send only these entries again after `after` ([`crate::Request::entries`]).
     RetryEntries {
-        /// Places in the Bundle of what may still succeed.
+        /// Places in the Bundle of all that is not stored. What was refused for good is among them: it costs one more
+        /// refusal, and so the last answer still tells of it, whatever the caller forgets in between.
         entries: Vec<usize>,
-        /// Places in the Bundle of what never will: for the dead letter.
+        /// Places in the Bundle of what will not succeed: for the report.
         refused: Vec<usize>,
         /// Not earlier than this from now.
         after: Duration,
@@ -149,15 +150,13 @@ impl Failure {
     }
 
     fn mixed_action(&self) -> Action {
-        let places = |retryable: bool| -> Vec<usize> {
-            self.entries
-                .iter()
-                .filter(|entry| entry.class.is_retryable() == retryable)
-                .map(|entry| entry.index)
-                .collect()
-        };
-        let entries = places(true);
-        if entries.is_empty() {
+        let refused: Vec<usize> = self
+            .entries
+            .iter()
+            .filter(|entry| !entry.class.is_retryable())
+            .map(|entry| entry.index)
+            .collect();
+        if refused.len() == self.entries.len() {
             return Action::DeadLetter;
         }
         let throttled_only = self
@@ -166,8 +165,8 @@ impl Failure {
             .filter(|entry| entry.class.is_retryable())
             .all(|entry| matches!(entry.class, Class::Throttled { .. }));
         Action::RetryEntries {
-            entries,
-            refused: places(false),
+            entries: self.entries.iter().map(|entry| entry.index).collect(),
+            refused,
             after: self.wait,
             counted: !throttled_only,
         }

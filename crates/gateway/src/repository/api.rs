@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{NestedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 
@@ -25,6 +25,8 @@ struct Call {
     query: String,
     headers: HeaderMap,
     body: Bytes,
+    /// Where the router is nested.
+    prefix: String,
 }
 
 /// An answer to be.
@@ -36,7 +38,8 @@ struct Answer {
     version: Option<(i64, i64)>,
 }
 
-/// The routes. The repository is the base: `POST /` takes a Bundle, `GET /Patient/1` reads.
+/// The routes. The repository is the base: `POST /` takes a Bundle, `GET /Patient/1` reads. It may be nested; links in
+/// answers then start with the nest's path.
 ///
 /// There is no access control: bind to loopback only.
 pub fn router(repository: Arc<Repository>) -> Router {
@@ -81,6 +84,12 @@ impl Call {
         Ok(Self {
             method: head.method,
             path,
+            prefix: head
+                .extensions
+                .get::<NestedPath>()
+                .map_or("", NestedPath::as_str)
+                .trim_end_matches('/')
+                .to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
             headers: head.headers,
             body,
@@ -130,7 +139,8 @@ impl Call {
 
     /// The address of the repository as the client sees it.
     fn base(&self) -> String {
-        format!("http://{}", self.header("host").unwrap_or("localhost"))
+        let host = self.header("host").unwrap_or("localhost");
+        format!("http://{host}{}", self.prefix)
     }
 
     fn carry_out(&self, repository: &Repository) -> Result<Answer, Fault> {

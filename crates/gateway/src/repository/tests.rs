@@ -607,6 +607,36 @@ async fn every_error_is_an_outcome() {
 }
 
 #[tokio::test]
+async fn nested_under_a_path() {
+    let repository = repository();
+    let app = axum::Router::new().nest("/fhir", router(Arc::clone(&repository)));
+    let send = |method: &str, path: &str, body: String| {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "repo.test")
+            .header("content-type", JSON)
+            .body(Body::from(body))
+            .unwrap();
+        app.clone().oneshot(request)
+    };
+    let base = send("POST", "/fhir", transaction("Marple", "1"))
+        .await
+        .unwrap();
+    assert_eq!(base.status(), 200);
+    let found = send("GET", "/fhir/Patient", String::new()).await.unwrap();
+    let found: Value =
+        serde_json::from_slice(&to_bytes(found.into_body(), 10_000).await.unwrap()).unwrap();
+    assert_eq!(
+        found["entry"][0]["fullUrl"],
+        "http://repo.test/fhir/Patient/1"
+    );
+    assert_eq!(found["link"][0]["url"], "http://repo.test/fhir/Patient");
+    let outside = send("GET", "/Patient", String::new()).await.unwrap();
+    assert_eq!(outside.status(), 404);
+}
+
+#[tokio::test]
 async fn metadata_says_what_it_is() {
     let (status, statement) = get(&repository(), "/metadata").await;
     assert_eq!(status, 200);
