@@ -36,7 +36,10 @@ pub(crate) fn append(
     let record = &prepared.record;
     let tag = content_tag(&record.content_hash);
     let mut conflict = None;
-    if let Some(key) = &record.dedup_key {
+    // Almost every record has a key of its own, so that is asked first.
+    if let Some(key) = &record.dedup_key
+        && let Some(other) = same_key(conn, window.after, key)?
+    {
         if let Some(of) = same_content(conn, window.after, key, tag, &record.content_hash)? {
             // A stored ACK that no longer fits its checksum is not given out again.
             let ack = load::load(conn, of).ok().and_then(|loaded| loaded.ack);
@@ -45,7 +48,7 @@ pub(crate) fn append(
                 ack,
             });
         }
-        conflict = same_key(conn, window.after, key)?;
+        conflict = Some(other);
     }
     if let (Some(of), OnConflict::Reject) = (conflict, window.on_conflict) {
         return Ok(Appended::Conflict {
@@ -140,9 +143,12 @@ fn same_key(conn: &Connection, after: i64, key: &str) -> Result<Option<i64>> {
         .optional()?)
 }
 
+/// Eight bytes of the hash for the index; all of it goes in, in case its first bytes say little.
 fn content_tag(hash: &[u8; 32]) -> i64 {
-    hash.first_chunk::<8>()
-        .map_or(0, |chunk| i64::from_le_bytes(*chunk))
+    let (words, _) = hash.as_chunks::<8>();
+    words
+        .iter()
+        .fold(0, |tag, word| tag ^ i64::from_le_bytes(*word))
 }
 
 // === impl Prepared ===

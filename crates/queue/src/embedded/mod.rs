@@ -345,6 +345,8 @@ impl Queue for EmbeddedQueue {
 impl Drop for EmbeddedQueue {
     fn drop(&mut self) {
         self.requests = None;
+        // The last connection to close must be the writer's: it moves the log into the database.
+        self.readers.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

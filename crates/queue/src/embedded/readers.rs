@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rusqlite::Connection;
@@ -21,6 +24,7 @@ const IDLE: usize = 4;
 pub(crate) struct Readers {
     database: PathBuf,
     idle: Mutex<Vec<Connection>>,
+    closed: AtomicBool,
 }
 
 // === impl Readers ===
@@ -30,6 +34,7 @@ impl Readers {
         Self {
             database,
             idle: Mutex::new(Vec::new()),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -75,6 +80,15 @@ impl Readers {
         self.run(move |conn| check::check(conn, payloads)).await
     }
 
+    /// Closes what is idle; what is in use closes when it is given back.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
     fn take(&self) -> Result<Connection> {
         let idle = self
             .idle
@@ -89,7 +103,7 @@ impl Readers {
 
     fn give(&self, conn: Connection) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE {
+        if idle.len() < IDLE && !self.closed.load(Ordering::Acquire) {
             idle.push(conn);
         }
     }

@@ -41,7 +41,7 @@ CREATE TABLE records (
     route TEXT NOT NULL,
     keys TEXT NOT NULL,                         -- JSON array of ordering keys
     attributes TEXT NOT NULL,                   -- JSON object of strings
-    content_tag INTEGER,                        -- first 8 bytes of content_hash
+    content_tag INTEGER,                        -- content_hash folded to 8 bytes
     content_hash BLOB,
     dedup_key TEXT,
     conflict_of INTEGER,
