@@ -202,3 +202,75 @@ pub async fn ask(socket: &Path, command: &Command) -> Result<Value, ControlError
     }
     Ok(serde_json::from_slice(&body)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use queue::{EmbeddedQueue, NewRecord, Options};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_answers_like_the_queue_itself_and_only_its_owner_may_ask() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let socket = socket_path(folder.path());
+        // What a killed process left behind is in nobody's way.
+        std::fs::write(&socket, "").unwrap();
+        let queue: Arc<dyn Queue> =
+            Arc::new(EmbeddedQueue::open(folder.path().join("queue"), Options::default()).unwrap());
+        let listener = listen(&socket).unwrap();
+        assert_eq!(
+            std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        tokio::spawn(axum::serve(listener, router(Arc::clone(&queue))).into_future());
+
+        let record = NewRecord {
+            payload: Bytes::from_static(b"MSH"),
+            destinations: vec!["fhir".into()],
+            ..NewRecord::default()
+        };
+        queue.append(vec![record]).await.unwrap();
+        for command in [
+            Command::Status,
+            Command::List {
+                filter: Filter::default(),
+            },
+            Command::Show {
+                record: RecordId(1),
+                payload: true,
+            },
+        ] {
+            let direct = execute(queue.as_ref(), command.clone()).await.unwrap();
+            let mut asked = ask(&socket, &command).await.unwrap();
+            // The age has grown between the two.
+            if let (Some(of_total), Some(direct)) = (
+                asked.pointer_mut("/total/oldest_age_ms"),
+                direct.pointer("/total/oldest_age_ms"),
+            ) {
+                *of_total = direct.clone();
+                *asked
+                    .pointer_mut("/destinations/fhir/oldest_age_ms")
+                    .unwrap() = direct.clone();
+            }
+            assert_eq!(asked, direct);
+        }
+        let refused = ask(
+            &socket,
+            &Command::Show {
+                record: RecordId(9),
+                payload: false,
+            },
+        )
+        .await;
+        assert!(matches!(refused, Err(ControlError::Refused(why)) if why == "no such record"));
+    }
+
+    #[tokio::test]
+    async fn without_a_gateway_nobody_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let answer = ask(&socket_path(folder.path()), &Command::Status).await;
+        assert!(matches!(answer, Err(ControlError::Unreachable(..))));
+    }
+}

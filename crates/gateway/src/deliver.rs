@@ -14,6 +14,8 @@ use tokio::{sync::watch, task::JoinSet, time};
 
 mod mapping_step;
 mod observer;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use mapping_step::{MappingStep, Setup};
@@ -107,7 +109,11 @@ impl Dispatcher {
             () = self.upstream.ready() => {}
             _ = shutdown.wait_for(|stop| *stop) => return Vec::new(),
         }
-        match self.queue.lease(&self.config.name, free, self.lease_time()).await {
+        match self
+            .queue
+            .lease(&self.config.name, free, self.lease_time())
+            .await
+        {
             Ok(leases) => leases,
             Err(error) => {
                 self.events.internal("lease", &error.to_string());

@@ -98,3 +98,39 @@ async fn metrics(State(health): State<Health>) -> Response {
     )
         .into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request};
+    use http_body_util::BodyExt;
+    use queue::{EmbeddedQueue, Options};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn get(health: &Health, path: &str) -> (u16, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = health.clone().router().oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn ready_between_start_and_drain_and_alive_always() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Arc::new(EmbeddedQueue::open(folder.path(), Options::default()).unwrap());
+        let health = Health::new(queue, Arc::new(Metrics::new(&[]).unwrap()));
+        assert_eq!(get(&health, "/readyz").await, (503, "starting\n".into()));
+        health.enter(Phase::Serving);
+        assert_eq!(get(&health, "/readyz").await, (200, "ok\n".into()));
+        health.enter(Phase::Draining);
+        assert_eq!(get(&health, "/readyz").await, (503, "draining\n".into()));
+        assert_eq!(get(&health, "/livez").await.0, 200);
+        let (status, text) = get(&health, "/metrics").await;
+        assert!(
+            status == 200 && text.contains("fhirway_accounting_mismatch 0"),
+            "{text}"
+        );
+    }
+}

@@ -57,4 +57,16 @@ pub fn init(log: &Log) {
     };
     // Fails only when something else in the process logs already, as in a test.
     let _ = tracing_subscriber::registry().with(layer).try_init();
+    hide_panic_texts();
+}
+
+/// A panic is told by its place alone: its text may quote what was being worked on.
+fn hide_panic_texts() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::error!(event = "panic", %place);
+    }));
 }

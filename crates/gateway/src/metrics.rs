@@ -13,6 +13,8 @@ use prometheus::{
     TextEncoder, core::Collector,
 };
 
+mod process;
+
 pub use prometheus::IntCounter as Counter;
 pub use prometheus::IntGauge as Count;
 
@@ -68,6 +70,7 @@ pub struct Metrics {
     pub(crate) fsync: Histogram,
     pub(crate) corrupt_records: Counter,
     pub(crate) queue_refused: Counter,
+    pub(crate) certificate_expiry: GaugeVec,
 }
 
 /// Makes and registers families; the first failure is kept (only a programming error can cause one).
@@ -361,6 +364,11 @@ impl Metrics {
                 "fhirway_queue_refused_total",
                 "Messages refused because the queue is full",
             ))?,
+            certificate_expiry: make.gauge(
+                "fhirway_tls_cert_expiry_timestamp_seconds",
+                "When a certificate ends",
+                &["cert"],
+            )?,
             message_types: MESSAGE_TYPES
                 .iter()
                 .map(|name| (*name).to_owned())
@@ -442,7 +450,9 @@ impl Metrics {
         let mut out = Vec::new();
         // Encoding into memory fails only for a family without a name.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut out);
-        String::from_utf8_lossy(&out).into_owned()
+        let mut text = String::from_utf8_lossy(&out).into_owned();
+        text.push_str(&process::render());
+        text
     }
 }
 

@@ -71,7 +71,7 @@ async fn demo(args: &Args, config: Config) -> Outcome {
         tokio::spawn(gateway.run(async move { drop(stopped.wait_for(|stop| *stop).await) }));
     output::print(&introduction(&addresses))?;
 
-    let bar = output::progress(args.count, "messages", true);
+    let bar = output::counter();
     let fed = tokio::select! {
         fed = feed(args, &addresses, queue.as_ref(), &bar) => fed,
         () = shutdown::requested() => Ok(()),
@@ -156,10 +156,7 @@ async fn feed(
             continue;
         }
         sent += 1;
-        bar.inc(1);
-        if let Ok(status) = queue.status().await {
-            bar.set_message(format!("{} delivered", status.total.delivered));
-        }
+        show(bar, sent, queue).await;
     }
     while queue
         .status()
@@ -167,8 +164,26 @@ async fn feed(
         .is_ok_and(|status| status.total.open() > 0)
     {
         time::sleep(Duration::from_millis(50)).await;
+        show(bar, sent, queue).await;
     }
     Ok(())
+}
+
+/// The live line: what was sent, and where it is now.
+async fn show(bar: &ProgressBar, sent: u64, queue: &dyn Queue) {
+    if bar.is_hidden() {
+        return;
+    }
+    if let Ok(status) = queue.status().await {
+        let total = &status.total;
+        bar.set_message(format!(
+            "{sent} sent and acknowledged, {} delivered, {} waiting, {} dead letters",
+            total.delivered,
+            total.open(),
+            total.dead
+        ));
+    }
+    bar.tick();
 }
 
 async fn connect(address: SocketAddr) -> Result<Client, Failure> {

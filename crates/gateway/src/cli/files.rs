@@ -178,7 +178,10 @@ mod tests {
         let found = messages(framed.as_bytes());
         assert_eq!(found.len(), 2);
         assert_eq!(&framed.as_bytes()[found[1].clone()], ONE.as_bytes());
-        assert_eq!(messages(b"this is no message"), vec![std::ops::Range { start: 0, end: 18 }]);
+        assert_eq!(
+            messages(b"this is no message"),
+            vec![std::ops::Range { start: 0, end: 18 }]
+        );
         assert_eq!(messages(b"").len(), 1);
     }
 }

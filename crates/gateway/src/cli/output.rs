@@ -79,6 +79,20 @@ pub(crate) fn progress(length: Option<u64>, unit: &str, wanted: bool) -> Progres
     bar
 }
 
+/// A line on standard error that is written over and over; silent where that is no terminal.
+pub(crate) fn counter() -> ProgressBar {
+    let target = if io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// Columns with the widest cell deciding; the first row is the heading.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

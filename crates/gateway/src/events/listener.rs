@@ -128,6 +128,21 @@ impl ListenerEvents {
         }
     }
 
+    /// The certificate of the listener ends at this time.
+    pub fn certificate_ends(&self, at: std::time::SystemTime) {
+        let seconds = at
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64();
+        self.metrics
+            .certificate_expiry
+            .with_label_values(&[&self.name])
+            .set(seconds);
+        if at < std::time::SystemTime::now() + Duration::from_secs(21 * 24 * 3600) {
+            warn!(event = "certificate_ends_soon", listener = %self.name);
+        }
+    }
+
     /// Connected to a broker and consuming.
     pub fn broker_connected(&self, queues: usize) {
         self.metrics

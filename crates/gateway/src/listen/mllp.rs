@@ -65,7 +65,7 @@ impl MllpListener {
             .tolerances(tolerances(config))
             .release_2(config.commit_bytes)
             .drain_time(drain_time)
-            .observer(events);
+            .observer(Arc::clone(&events) as Arc<dyn mllp::Observer>);
         if let Some(tls) = &config.tls {
             let loaded = ServerTls::load(ServerTlsFiles {
                 certificate: tls.certificate.clone(),
@@ -78,7 +78,11 @@ impl MllpListener {
                 client_ca: tls.client_ca.clone(),
                 ..ServerTlsFiles::default()
             });
-            builder = builder.tls(loaded.map_err(|error| MllpError::Tls(name.to_owned(), error))?);
+            let loaded = loaded.map_err(|error| MllpError::Tls(name.to_owned(), error))?;
+            if let Some(end) = loaded.not_after() {
+                events.certificate_ends(end);
+            }
+            builder = builder.tls(loaded);
         }
         let server = builder
             .bind(config.bind)
