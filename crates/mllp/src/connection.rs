@@ -286,11 +286,6 @@ where
     }
 
     fn poll_read(&mut self, task: &mut Task<'_>) -> Poll<()> {
-        if !self.has_room() {
-            // The sender is not at fault while its bytes are not looked at.
-            self.frame_clock = None;
-            self.end_clock = None;
-        }
         if !self.may_read() {
             return Poll::Pending;
         }

@@ -48,6 +48,7 @@ where
             .outgoing
             .stalled()
             .and_then(|since| since.checked_add(limits.write_time));
+        // Without room, the sender is not at fault: its bytes are not looked at.
         if self.closing.is_some() || self.ended || !self.has_room() {
             return [write, None, None, None];
         }

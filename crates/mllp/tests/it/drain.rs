@@ -46,7 +46,7 @@ async fn frame_in_the_service_is_answered() {
         .wait_for(1, |e| matches!(e, Event::Received(_)))
         .await;
     let end = running.call_to_drain();
-    sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(200)).await;
     gate.add_permits(1);
     assert_eq!(raw.rest().await, ok("one"));
     drop(raw);
@@ -61,9 +61,9 @@ async fn frame_half_read_is_read_to_its_end_and_answered_and_the_next_one_is_not
     raw.send(&[&framed("one")[..], b"\x0btw"].concat()).await;
     raw.expect(&ok("one")).await;
     // Let the server read the half.
-    sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(200)).await;
     let end = running.call_to_drain();
-    sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(200)).await;
     raw.send(b"o\x1c\x0d\x0bthree\x1c\x0d").await;
     assert_eq!(raw.rest().await, ok("two"));
     drop(raw);
@@ -74,15 +74,15 @@ async fn frame_half_read_is_read_to_its_end_and_answered_and_the_next_one_is_not
 async fn what_is_not_done_at_the_deadline_is_cut_and_not_answered() {
     let gate = Arc::new(Semaphore::new(0));
     let running = gated(&gate, SHORT).await;
-    let mut hanging = running.connect().await;
-    hanging.send(&framed("one")).await;
     let mut half = running.connect().await;
     half.send(b"\x0bhalf").await;
+    let mut hanging = running.connect().await;
+    hanging.send(&framed("one")).await;
     running
         .seen
         .wait_for(1, |e| matches!(e, Event::Received(_)))
         .await;
-    sleep(Duration::from_millis(50)).await;
+    sleep(Duration::from_millis(200)).await;
     let seen = Arc::clone(&running.seen);
     assert_eq!(running.drain().await.aborted, 2);
     hanging.expect_closed().await;

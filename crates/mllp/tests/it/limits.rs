@@ -161,15 +161,17 @@ async fn slowloris_is_closed_at_the_frame_deadline() {
 
 #[tokio::test]
 async fn frame_time_begins_anew_with_each_frame() {
-    let running =
-        Running::start(server().limits(limits(|l| l.frame_time = Duration::from_millis(600))))
-            .await;
+    let running = Running::start(server().limits(limits(|l| {
+        l.frame_time = Duration::from_secs(2);
+        l.in_flight = 4;
+    })))
+    .await;
     let mut raw = running.connect().await;
     // Together longer than the frame time; the end of one frame and the start of the next share a
     // read.
     raw.send(b"\x0bone").await;
-    for _ in 0..5 {
-        sleep(Duration::from_millis(250)).await;
+    for _ in 0..3 {
+        sleep(Duration::from_millis(900)).await;
         raw.send(b"\x1c\x0d\x0bone").await;
         raw.expect(&ok("one")).await;
     }
@@ -185,7 +187,9 @@ async fn idle_connection_stays_open_by_default_and_closes_where_asked() {
     assert!(nothing.is_err(), "closed or spoke");
     running.stop().await;
 
-    let running = Running::start(server().limits(limits(|l| l.idle_time = Some(SHORT)))).await;
+    let running =
+        Running::start(server().limits(limits(|l| l.idle_time = Some(Duration::from_millis(500)))))
+            .await;
     let mut raw = running.connect().await;
     works(&mut raw).await;
     raw.expect_closed().await;
@@ -216,11 +220,12 @@ async fn blanks_do_not_keep_an_idle_connection_open() {
 #[tokio::test]
 async fn connection_is_not_idle_while_the_service_works() {
     let service = tower::service_fn(|frame: mllp::Frame| async move {
-        sleep(Duration::from_millis(400)).await;
+        sleep(Duration::from_millis(1200)).await;
         Ok::<_, std::convert::Infallible>(standard_reply(&frame))
     });
     let builder = server().limits(limits(|l| {
-        (l.idle_time, l.frame_time) = (Some(SHORT), SHORT)
+        l.idle_time = Some(SHORT * 4);
+        l.frame_time = SHORT * 4;
     }));
     let running = Running::start_with(builder, service).await;
     let mut raw = running.connect().await;

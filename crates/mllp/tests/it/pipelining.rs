@@ -61,6 +61,35 @@ async fn answers_keep_the_order_of_frames_whatever_the_service_takes() {
 }
 
 #[tokio::test]
+async fn answers_keep_their_order_while_the_sender_reads_none() {
+    let service = tower::service_fn(|frame: Frame| async move {
+        // Each alone fills the buffers of the sockets, so that answers pile up behind the first.
+        let answer = vec![b'0' + number(&frame) as u8; 8 * 1024 * 1024];
+        Ok::<_, Infallible>(Reply::Frame(answer.into()))
+    });
+    let running = Running::start_with(server().limits(limits(|l| l.in_flight = 6)), service).await;
+    let mut raw = running.connect().await;
+    let frames: Vec<u8> = (0..6).flat_map(|n| framed(format!("MSH|{n}"))).collect();
+    raw.send(&frames).await;
+    running
+        .seen
+        .wait_for(6, |event| matches!(event, Event::Received(_)))
+        .await;
+    sleep(Duration::from_millis(100)).await;
+    let mut answer = vec![0; 8 * 1024 * 1024 + 3];
+    for n in 0..6 {
+        let reading = tokio::io::AsyncReadExt::read_exact(&mut raw.0, &mut answer);
+        timeout(PATIENCE, reading).await.unwrap().unwrap();
+        assert!(
+            answer[1..answer.len() - 2]
+                .iter()
+                .all(|byte| *byte == b'0' + n)
+        );
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn one_frame_at_a_time_by_default() {
     let under_way = Arc::new(AtomicUsize::new(0));
     let service = tower::service_fn(move |frame: Frame| {

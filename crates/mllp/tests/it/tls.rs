@@ -26,7 +26,7 @@ fn files(server: &Pair) -> ServerTlsFiles {
 async fn start(files: ServerTlsFiles) -> (Running, Arc<ServerTls>) {
     let tls = ServerTls::load(files).unwrap();
     let limits =
-        limits(|l| (l.handshake_time, l.connections_per_peer) = (Duration::from_millis(500), 64));
+        limits(|l| (l.handshake_time, l.connections_per_peer) = (Duration::from_secs(3), 64));
     (
         Running::start(server().limits(limits).tls(Arc::clone(&tls))).await,
         tls,
