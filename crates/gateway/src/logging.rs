@@ -9,10 +9,11 @@ use tracing_subscriber::{
 use crate::config::{Log, LogFormat};
 
 /// Libraries whose traces could hold payload bytes or flood the log; they are capped whatever the filter says.
+/// What lapin reports is told by our own events.
 const CAPPED: [&str; 6] = [
     "hyper=info",
     "hyper_util=info",
-    "lapin=info",
+    "lapin=off",
     "rustls=info",
     "h2=info",
     "tower=info",

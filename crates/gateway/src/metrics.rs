@@ -46,7 +46,7 @@ pub struct Metrics {
     pub(crate) duplicates: IntCounterVec,
     pub(crate) parse_errors: IntCounterVec,
     pub(crate) unrouted: IntCounterVec,
-    pub(crate) amqp_connected: GaugeVec,
+    pub(crate) amqp_consumers: GaugeVec,
     pub(crate) amqp_reconnects: IntCounterVec,
     pub(crate) filtered: IntCounterVec,
     pub(crate) mapping_duration: HistogramVec,
@@ -241,9 +241,9 @@ impl Metrics {
                 "Messages that no route takes",
                 &["listener"],
             )?,
-            amqp_connected: make.gauge(
-                "fhirway_amqp_connected",
-                "Whether the listener is connected to its broker",
+            amqp_consumers: make.gauge(
+                "fhirway_amqp_consumers",
+                "Queues that are being consumed",
                 &["listener"],
             )?,
             amqp_reconnects: make.counter(

@@ -91,7 +91,10 @@ impl ListenerEvents {
             .duplicates
             .with_label_values(&[&self.name, "replayed_ack"])
             .inc();
-        info!(event = "duplicate_message", listener = %self.name, of = of.0);
+        debug!(event = "duplicate_message", listener = %self.name, of = of.0);
+        if let Some(held_back) = self.throttle.pass() {
+            info!(event = "duplicates", listener = %self.name, held_back);
+        }
     }
 
     /// A known control id with other bytes.
@@ -143,26 +146,30 @@ impl ListenerEvents {
         }
     }
 
-    /// Connected to a broker and consuming.
-    pub fn broker_connected(&self, queues: usize) {
+    /// Connected to a broker and consuming `queue`.
+    pub fn broker_connected(&self, queue: &str) {
         self.metrics
-            .amqp_connected
+            .amqp_consumers
             .with_label_values(&[&self.name])
-            .set(1.0);
-        info!(event = "broker_connected", listener = %self.name, queues);
+            .inc();
+        info!(event = "broker_connected", listener = %self.name, queue);
+    }
+
+    /// A connection to a broker has ended.
+    pub fn broker_disconnected(&self) {
+        self.metrics
+            .amqp_consumers
+            .with_label_values(&[&self.name])
+            .dec();
     }
 
     /// The broker is gone or said no; tried again after `retry_in`.
-    pub fn broker_lost(&self, why: &str, retry_in: Duration) {
-        self.metrics
-            .amqp_connected
-            .with_label_values(&[&self.name])
-            .set(0.0);
+    pub fn broker_lost(&self, queue: &str, why: &str, retry_in: Duration) {
         self.metrics
             .amqp_reconnects
             .with_label_values(&[&self.name])
             .inc();
-        warn!(event = "broker_lost", listener = %self.name, why, retry_ms = millis(retry_in));
+        warn!(event = "broker_lost", listener = %self.name, queue, why, retry_ms = millis(retry_in));
     }
 
     /// An ACK message could not be published to where the sender asked for it.

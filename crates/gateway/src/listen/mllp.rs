@@ -149,16 +149,17 @@ impl Service {
 }
 
 fn limits(config: &Mllp) -> Limits {
-    let mut limits = Limits::default();
-    limits.connections = config.connections;
-    limits.connections_per_peer = config.connections_per_address;
-    limits.frame_bytes = usize::try_from(config.frame_bytes).unwrap_or(usize::MAX);
-    limits.frame_time = config.frame_timeout;
-    limits.idle_time = config.idle_timeout;
-    limits.write_time = config.ack_timeout;
-    limits.in_flight = config.in_flight;
-    limits.keepalive = config.keepalive;
-    limits
+    Limits {
+        connections: config.connections,
+        connections_per_peer: config.connections_per_address,
+        frame_bytes: usize::try_from(config.frame_bytes).unwrap_or(usize::MAX),
+        frame_time: config.frame_timeout,
+        idle_time: config.idle_timeout,
+        write_time: config.ack_timeout,
+        in_flight: config.in_flight,
+        keepalive: config.keepalive,
+        ..Limits::default()
+    }
 }
 
 fn tolerances(config: &Mllp) -> Tolerances {

@@ -1,9 +1,10 @@
 //! RabbitMQ: deliveries of several queues, acknowledged only after the durable append.
 //!
-//! The connection is kept by a loop of our own: connect, consume all queues on one channel each, and when
-//! anything is lost (connection, channel, a consumer that the broker cancels because its queue is gone),
-//! start over after a wait that doubles up to a limit, with jitter. What was delivered and not yet
-//! acknowledged comes again from the broker and is recognised as a duplicate where it was stored.
+//! Each queue has a connection of its own, kept by a loop of ours: connect, consume, and when anything is
+//! lost (connection, channel, a consumer that the broker cancels because its queue is gone), start over after
+//! a wait that doubles up to a limit, with jitter. So a queue that is missing holds up no other. What was
+//! delivered and not yet acknowledged comes again from the broker and is recognised as a duplicate where it
+//! was stored.
 
 use std::{
     path::PathBuf,
@@ -57,7 +58,8 @@ pub struct RabbitMqListener {
 /// One connection with what is open on it.
 struct Session {
     connection: Connection,
-    channels: Vec<(Channel, Consumer)>,
+    channel: Channel,
+    consumer: Consumer,
     /// Replies and rejected deliveries go out here, with publisher confirms.
     publisher: Channel,
 }
@@ -101,21 +103,34 @@ impl RabbitMqListener {
         })
     }
 
-    /// Consumes until `shutdown` says true, then finishes what is in hand and closes the connection.
-    pub async fn run(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+    /// Consumes until `shutdown` says true, then finishes what is in hand and closes the connections.
+    pub async fn run(self: Arc<Self>, shutdown: watch::Receiver<bool>) {
+        let mut queues = JoinSet::new();
+        for queue in self.config.queues.clone() {
+            queues.spawn(Arc::clone(&self).keep(queue, shutdown.clone()));
+        }
+        while queues.join_next().await.is_some() {}
+    }
+
+    /// Keeps consuming one queue.
+    async fn keep(self: Arc<Self>, queue: String, mut shutdown: watch::Receiver<bool>) {
         let mut wait = self.config.reconnect_initial;
         while !*shutdown.borrow() {
-            let lost = match self.connect().await {
+            let why = match self.connect(&queue).await {
                 Ok(session) => {
-                    self.events.broker_connected(session.channels.len());
+                    self.events.broker_connected(&queue);
                     wait = self.config.reconnect_initial;
-                    Arc::clone(&self).consume(session, &mut shutdown).await
+                    let why = self.consume(session, &mut shutdown).await;
+                    self.events.broker_disconnected();
+                    why
                 }
-                Err(error) => Some(error),
+                Err(why) => why,
             };
-            let Some(lost) = lost else { return };
+            if *shutdown.borrow() {
+                return;
+            }
             let pause = jittered(wait);
-            self.events.broker_lost(&lost, pause);
+            self.events.broker_lost(&queue, &why, pause);
             tokio::select! {
                 () = time::sleep(pause) => {}
                 _ = shutdown.wait_for(|stop| *stop) => {}
@@ -124,42 +139,39 @@ impl RabbitMqListener {
         }
     }
 
-    /// Connects and starts a consumer per queue. An error is in fixed words of the library and the broker.
-    async fn connect(&self) -> Result<Session, String> {
+    /// Connects and starts to consume. An error is in words of the library and the broker.
+    async fn connect(&self, queue: &str) -> Result<Session, String> {
+        let tag = format!("fhirway.{}.{queue}", self.name);
         let connecting = async {
-            let properties = ConnectionProperties::default()
-                .with_connection_name(format!("fhirway {}", self.name).into());
-            let runtime = lapin::runtime::default_runtime()?;
+            let properties =
+                ConnectionProperties::default().with_connection_name(tag.as_str().into());
             let connection = Connection::connect_with_config(
                 self.config.url.expose(),
                 properties,
                 self.tls.clone(),
-                runtime,
+                lapin::runtime::default_runtime()?,
             )
             .await?;
             let publisher = connection.create_channel().await?;
             publisher
                 .confirm_select(ConfirmSelectOptions::default())
                 .await?;
-            let mut channels = Vec::with_capacity(self.config.queues.len());
-            for queue in &self.config.queues {
-                let channel = connection.create_channel().await?;
-                channel
-                    .basic_qos(self.config.prefetch, BasicQosOptions::default())
-                    .await?;
-                let consumer = channel
-                    .basic_consume(
-                        queue.as_str().into(),
-                        format!("fhirway.{}.{queue}", self.name).as_str().into(),
-                        BasicConsumeOptions::default(),
-                        FieldTable::default(),
-                    )
-                    .await?;
-                channels.push((channel, consumer));
-            }
+            let channel = connection.create_channel().await?;
+            channel
+                .basic_qos(self.config.prefetch, BasicQosOptions::default())
+                .await?;
+            let consumer = channel
+                .basic_consume(
+                    queue.into(),
+                    tag.as_str().into(),
+                    BasicConsumeOptions::default(),
+                    FieldTable::default(),
+                )
+                .await?;
             Ok::<_, lapin::Error>(Session {
                 connection,
-                channels,
+                channel,
+                consumer,
                 publisher,
             })
         };
@@ -170,47 +182,14 @@ impl RabbitMqListener {
         }
     }
 
-    /// Works on all queues until one of them ends. `None` after an orderly stop.
-    async fn consume(
-        self: Arc<Self>,
-        session: Session,
-        shutdown: &mut watch::Receiver<bool>,
-    ) -> Option<String> {
-        let mut queues = JoinSet::new();
-        for (channel, consumer) in session.channels {
-            let listener = Arc::clone(&self);
-            queues.spawn(listener.consume_queue(
-                channel,
-                consumer,
-                session.publisher.clone(),
-                shutdown.clone(),
-            ));
-        }
-        // The first queue that ends decides: either all are to stop, or the connection starts over.
-        let mut ended = queues.join_next().await;
-        let mut why = None;
-        if *shutdown.borrow() {
-            while let Ok(Some(_)) = time::timeout(PATIENCE, queues.join_next()).await {}
-        } else {
-            why = Some(match ended.take() {
-                Some(Ok(why)) => why,
-                _ => "a consumer ended unexpectedly".to_owned(),
-            });
-            queues.shutdown().await;
-        }
-        // Closing what the broker has closed already is no fault.
-        let _ = time::timeout(PATIENCE, session.connection.close(200, "done".into())).await;
-        why
-    }
-
-    /// Takes deliveries of one queue, up to `prefetch` at once, and says why it ended.
-    async fn consume_queue(
-        self: Arc<Self>,
-        channel: Channel,
-        mut consumer: Consumer,
-        publisher: Channel,
-        mut shutdown: watch::Receiver<bool>,
-    ) -> String {
+    /// Takes deliveries, up to `prefetch` at once, and says why it ended.
+    async fn consume(&self, session: Session, shutdown: &mut watch::Receiver<bool>) -> String {
+        let Session {
+            connection,
+            channel,
+            mut consumer,
+            publisher,
+        } = session;
         // One task polls them all, each for the first time in the order of arrival: so they reach the queue in
         // that order, and still share its commits.
         let mut working = FuturesUnordered::new();
@@ -229,13 +208,12 @@ impl RabbitMqListener {
                 },
             }
         };
-        let tag = consumer.tag();
-        let _ = time::timeout(
-            PATIENCE,
-            channel.basic_cancel(tag, BasicCancelOptions::default()),
-        )
-        .await;
+        // Each of these fails when the broker is gone, which is no news.
+        let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+        let _ = time::timeout(PATIENCE, cancel).await;
         while let Ok(Some(_)) = time::timeout(PATIENCE, working.next()).await {}
+        drop(working);
+        let _ = time::timeout(PATIENCE, connection.close(200, "done".into())).await;
         why
     }
 
