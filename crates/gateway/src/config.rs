@@ -48,7 +48,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Base of the identifiers that are made here.
     pub naming_base: String,
-    /// Time a drain may take before what is left is cut off (and done again at the next start).
+    /// Time each of the two steps of a drain may take, listeners and then deliveries, before what is left is
+    /// cut off (and done again at the next start).
     #[serde(serialize_with = "as_duration")]
     pub drain_timeout: Duration,
     /// Logging.
@@ -182,6 +183,26 @@ pub fn load(path: Option<&Path>) -> std::io::Result<Loaded> {
     Ok(load_text(file, text, std::env::vars()))
 }
 
+/// Where the data and the queue are, whatever else is right or wrong with the configuration: who looks into
+/// the queue need not have the secrets of the gateway.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn locations(path: Option<&Path>) -> std::io::Result<(PathBuf, PathBuf)> {
+    let text = match path {
+        Some(path) => std::fs::read_to_string(path)?,
+        None => EMBEDDED.to_owned(),
+    };
+    let mut tree = source::read(&text)
+        .map_err(|problem| std::io::Error::new(std::io::ErrorKind::InvalidData, problem.message))?;
+    overrides::apply(&mut tree, std::env::vars(), &mut Vec::new());
+    let problems = Problems::default();
+    let root = Section::new(String::new(), &tree, &problems);
+    let data_dir = data_dir(&root);
+    let queue = queue(&root, &data_dir).path;
+    Ok((data_dir, queue))
+}
+
 /// Loads a configuration from text, with overrides from `variables`.
 pub fn load_text(
     file: String,
@@ -221,9 +242,7 @@ pub fn load_text(
 }
 
 fn read(root: &Section<'_>, problems: &Problems) -> Config {
-    let data_dir = root
-        .path("data_dir")
-        .unwrap_or_else(|| PathBuf::from(defaults::DATA_DIR));
+    let data_dir = data_dir(root);
     let config = Config {
         naming_base: root
             .text("naming_base")
@@ -273,6 +292,11 @@ fn read(root: &Section<'_>, problems: &Problems) -> Config {
     );
     check_ports(&config, root);
     config
+}
+
+fn data_dir(root: &Section<'_>) -> PathBuf {
+    root.path("data_dir")
+        .unwrap_or_else(|| PathBuf::from(defaults::DATA_DIR))
 }
 
 fn log(root: &Section<'_>) -> Log {

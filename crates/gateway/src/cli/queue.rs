@@ -7,7 +7,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use queue::{EmbeddedQueue, Filter, Options, RecordId, Release, Replay, State};
 use serde_json::Value;
 
-use super::{ConfigArg, Failure, Format, Outcome, Verdict, load_config, output, runtime};
+use super::{ConfigArg, Failure, Format, Outcome, Verdict, output, runtime};
 use crate::control::{self, Command as Control};
 
 /// Look into the queue and put things right, also while the gateway runs.
@@ -333,10 +333,8 @@ fn request(command: &Command) -> Result<(&Common, Control), Failure> {
 async fn answer(common: &Common, request: Control) -> Result<Value, Failure> {
     let (data, folder) = match &common.data {
         Some(data) => (data.clone(), data.join("queue")),
-        None => {
-            let config = load_config(&common.config)?;
-            (config.data_dir, config.queue.path)
-        }
+        None => crate::config::locations(common.config.config.as_deref())
+            .map_err(|error| Failure::Usage(format!("cannot read the configuration: {error}")))?,
     };
     let socket = control::socket_path(&data);
     match control::ask(&socket, &request).await {
