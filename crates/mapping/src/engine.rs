@@ -7,6 +7,7 @@ mod code;
 mod eval;
 pub(crate) mod helpers;
 mod identity;
+mod memo;
 mod merge;
 mod moment;
 mod slot;
@@ -14,6 +15,7 @@ mod text;
 mod unmapped;
 mod walk;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -127,6 +129,9 @@ pub(crate) struct State {
     pub anonymous: u32,
     pub failed: Option<ConvertError>,
     pub parked: bool,
+    pub memo: memo::Memo,
+    /// Kept from message to message: it depends on the package only.
+    pub known: memo::Known,
 }
 
 /// One message on its way.
@@ -137,6 +142,7 @@ pub(crate) struct Run<'r> {
     pub context: &'r Context,
     pub groups: &'r GroupTree,
     pub state: &'r mut State,
+    pub cache: RefCell<[access::Lookup; access::CACHE]>,
 }
 
 impl Converter {
@@ -183,6 +189,7 @@ impl Converter {
             context,
             groups,
             state: &mut self.state,
+            cache: RefCell::new([(None, [0; 3], None); access::CACHE]),
         };
         run.message()?;
         if let Some(error) = self.state.failed.take() {
@@ -277,6 +284,7 @@ impl State {
         self.anonymous = 0;
         self.failed = None;
         self.parked = false;
+        self.memo.clear();
     }
 }
 
@@ -302,7 +310,7 @@ impl Run<'_> {
         if self.state.failed.is_none() {
             self.state.failed = Some(ConvertError::Limit {
                 limit,
-                rule: self.package.rule(origin),
+                rule: self.package.rule(origin).to_string(),
             });
         }
     }

@@ -31,7 +31,8 @@ pub struct Layer {
 /// Compiled mapping files; shared by all converters.
 pub struct Package {
     pub(crate) plan: Plan,
-    pub(crate) paths: Vec<String>,
+    rules: Vec<Arc<str>>,
+    files: usize,
     hash: String,
 }
 
@@ -40,10 +41,23 @@ impl Package {
     pub fn compile(layers: &[Layer]) -> (Option<Package>, Vec<Diagnostic>) {
         let files = Files::new(layers);
         let (plan, diagnostics) = compile(&files);
-        let package = plan.map(|plan| Package {
-            plan,
-            paths: files.paths(),
-            hash: hash(&files),
+        let package = plan.map(|plan| {
+            let place = |origin: &crate::plan::Origin| {
+                let line = origin.line;
+                let path = files.path(origin.file);
+                if line == 0 {
+                    Arc::from("")
+                } else {
+                    Arc::from(format!("{path}:{line}"))
+                }
+            };
+            let rules = plan.origins.iter().map(place).collect();
+            Package {
+                plan,
+                rules,
+                files: files.paths().len(),
+                hash: hash(&files),
+            }
         });
         (package, diagnostics)
     }
@@ -105,22 +119,19 @@ impl Package {
     }
 
     /// Where a rule stands, as `file:line`.
-    pub(crate) fn rule(&self, origin: u32) -> String {
-        let Some(origin) = self.plan.origins.get(origin as usize) else {
-            return String::new();
-        };
-        let path = self
-            .paths
-            .get(usize::from(origin.file))
-            .map_or("", String::as_str);
-        format!("{path}:{}", origin.line)
+    pub(crate) fn rule(&self, origin: u32) -> Arc<str> {
+        let rule = self
+            .rules
+            .get(origin as usize)
+            .or_else(|| self.rules.first());
+        rule.map_or_else(|| Arc::from(""), Arc::clone)
     }
 }
 
 impl fmt::Debug for Package {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Package")
-            .field("files", &self.paths.len())
+            .field("files", &self.files)
             .field("hash", &self.hash)
             .finish()
     }

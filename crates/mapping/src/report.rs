@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use hl7v2::Place;
 use serde::{Serialize, Serializer};
@@ -46,10 +47,11 @@ pub struct ReportIssue {
     #[serde(serialize_with = "optional_place")]
     pub place: Option<Place>,
     /// The rule, as `file:line`.
-    pub rule: String,
+    #[serde(serialize_with = "shared")]
+    pub rule: Arc<str>,
     /// The element that is missing or changed for it.
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub element: String,
+    pub element: &'static str,
 }
 
 /// What can happen to a rule.
@@ -100,6 +102,10 @@ impl Report {
 
 fn place<S: Serializer>(place: &Place, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(place)
+}
+
+fn shared<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }
 
 fn optional_place<S: Serializer>(place: &Option<Place>, serializer: S) -> Result<S::Ok, S::Error> {

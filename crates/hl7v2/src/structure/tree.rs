@@ -7,6 +7,14 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub(super) u32);
 
+impl GroupId {
+    /// Position among the group occurrences of its tree; the root is 0.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// What a group holds, in message order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {

@@ -8,6 +8,12 @@ use hl7v2::{Node, Segment};
 use super::{Run, helpers};
 use crate::plan::{Access, Comparison, Condition, Form, Root};
 
+/// How many segment lookups are remembered.
+pub(crate) const CACHE: usize = 64;
+
+/// A remembered lookup: from which group, for which name, and where it is in the message.
+pub(crate) type Lookup = (Option<GroupId>, [u8; 3], Option<usize>);
+
 /// Where the engine stands.
 #[derive(Clone, Copy)]
 pub(crate) struct Here<'r> {
@@ -66,7 +72,21 @@ impl<'r> Run<'r> {
                 .filter(|segment| segment.name() == "MSH")
                 .or_else(|| self.first(name));
         }
-        let mut group = here.group;
+        let slot = cache_slot(name, here.group);
+        if let Some((group, cached, found)) = self.cache.borrow().get(slot)
+            && *group == Some(here.group)
+            && *cached == name
+        {
+            return found.and_then(|index| self.message.segment(index));
+        }
+        let found = self.search(name, here.group);
+        if let Some(entry) = self.cache.borrow_mut().get_mut(slot) {
+            *entry = (Some(here.group), name, found.map(|segment| segment.index()));
+        }
+        found
+    }
+
+    fn search(&self, name: [u8; 3], mut group: GroupId) -> Option<Segment<'r>> {
         let mut came_from = "";
         loop {
             if let Some(segment) = self.in_group(group, name, came_from) {
@@ -205,6 +225,12 @@ impl<'r> Run<'r> {
             _ => {}
         }
     }
+}
+
+/// Where a lookup is remembered: most messages ask for few names from few groups at a time.
+fn cache_slot(name: [u8; 3], group: GroupId) -> usize {
+    let [a, b, c] = name.map(usize::from);
+    (a.wrapping_mul(7) ^ b.wrapping_mul(31) ^ c.wrapping_mul(11) ^ group.index()) % CACHE
 }
 
 fn has_form(text: &str, form: Form) -> bool {

@@ -108,13 +108,7 @@ impl<'r> Run<'r> {
             });
         match target {
             Some(target)
-                if self.put_primitive(
-                    slot,
-                    primitive,
-                    &target.code,
-                    Some(node.place()),
-                    origin,
-                ) =>
+                if self.put_primitive(slot, primitive, &target.code, Some(node), origin) =>
             {
                 Emitted::Data
             }
@@ -307,13 +301,7 @@ impl<'r> Run<'r> {
         } else {
             code
         };
-        if !self.put_primitive(
-            slot,
-            Primitive::Code,
-            &code,
-            Some(triplet.code.place()),
-            origin,
-        ) {
+        if !self.put_primitive(slot, Primitive::Code, &code, Some(triplet.code), origin) {
             return false;
         }
         if let Some(system) = triplet.system.and_then(|system| self.text(system)) {
@@ -427,14 +415,14 @@ impl<'r> Run<'r> {
         });
         match miss {
             Miss::Keep => {}
-            Miss::Drop => self.note(ReportCode::CodeDropped, Some(place), origin, slot),
+            Miss::Drop => self.note(ReportCode::CodeDropped, Some(node), origin, slot),
             Miss::Park => self.state.parked = true,
             Miss::Fail => {
                 if self.state.failed.is_none() {
                     self.state.failed = Some(super::ConvertError::CodeMiss {
                         table: table.name.clone(),
                         place: place.to_string(),
-                        rule: self.package.rule(origin),
+                        rule: self.package.rule(origin).to_string(),
                     });
                 }
             }

@@ -27,24 +27,21 @@ impl<'r> Run<'r> {
     }
 
     fn field(&mut self, parent: NodeId, field: &'r Field, here: Here<'r>) -> Emitted {
-        let there = self.state.tree.get(parent, field.key.name);
         if field.array {
-            let list = match there {
-                Some(list) => list,
-                None => self.state.tree.add_array(parent, field.key),
-            };
             let mut emitted = Emitted::Nothing;
+            let slot = Slot::Append(parent, field.key);
             for rule in &field.rules {
-                emitted = emitted.max(self.rule(Slot::Element(list), field.shape, rule, here));
+                emitted = emitted.max(self.rule(slot, field.shape, rule, here));
             }
-            if field.distinct && emitted != Emitted::Nothing {
+            if field.distinct
+                && emitted != Emitted::Nothing
+                && let Some(list) = self.state.tree.get(parent, field.key.name)
+            {
                 merge::distinct(&mut self.state.tree, list);
-            }
-            if emitted == Emitted::Nothing && there.is_none() {
-                self.state.tree.remove(parent, list);
             }
             return emitted;
         }
+        let there = self.state.tree.get(parent, field.key.name);
         let slot = match there {
             None => Slot::Member(parent, field.key),
             Some(_) if field.replace => Slot::Member(parent, field.key),
@@ -160,13 +157,7 @@ impl<'r> Run<'r> {
             Body::Value => match (shape, here.current) {
                 (Shape::Primitive(primitive), Some(node)) => match self.text(node) {
                     Some(text)
-                        if self.put_primitive(
-                            slot,
-                            primitive,
-                            &text,
-                            Some(node.place()),
-                            origin,
-                        ) =>
+                        if self.put_primitive(slot, primitive, &text, Some(node), origin) =>
                     {
                         Emitted::Data
                     }
@@ -185,7 +176,15 @@ impl<'r> Run<'r> {
                 emitted
             }
             Body::Object(fields) => self.object(slot, fields, &[], rule.constant, here, origin),
-            Body::Map(map) => self.map(slot, shape, *map, &rule.set, here, origin),
+            Body::Map(map) => match self.plan.maps.get(*map).map(|map| &map.makes) {
+                Some(Makes::Resource(_)) => {
+                    let resource = self.remembered(rule, here, |run| {
+                        run.map_resource(*map, &rule.set, here.deeper(), origin)
+                    });
+                    self.put_resource(slot, resource, origin)
+                }
+                _ => self.map(slot, shape, *map, &rule.set, here, origin),
+            },
             Body::Table(table, miss, base) => {
                 let emitted = self.table(slot, shape, *table, *miss, *base, here, origin);
                 if emitted != Emitted::Nothing && !rule.set.is_empty() {
@@ -200,23 +199,51 @@ impl<'r> Run<'r> {
                 None => Emitted::Nothing,
             },
             Body::Make(make) => {
-                let fields = Contents {
+                let contents = Contents {
                     fields: &make.fields,
                     set: &[],
                 };
-                match self.resource(
-                    make.type_name,
-                    make.key.as_ref(),
-                    make.write,
-                    fields,
-                    here,
-                    origin,
-                ) {
-                    Some(resource) => self.put_reference(slot, resource, origin),
-                    None => Emitted::Nothing,
-                }
+                let resource = self.remembered(rule, here, |run| {
+                    let key = make.key.as_ref();
+                    run.resource(make.type_name, key, make.write, contents, here, origin)
+                });
+                self.put_resource(slot, resource, origin)
             }
         }
+    }
+
+    fn put_resource(&mut self, slot: Slot, resource: Option<u32>, origin: OriginId) -> Emitted {
+        match resource {
+            Some(resource) => self.put_reference(slot, resource, origin),
+            None => Emitted::Nothing,
+        }
+    }
+
+    /// The resource that a map makes of the current value.
+    fn map_resource(
+        &mut self,
+        map: MapId,
+        set: &'r [Field],
+        here: Here<'r>,
+        origin: OriginId,
+    ) -> Option<u32> {
+        let map = self.plan.maps.get(map)?;
+        let Makes::Resource(type_name) = &map.makes else {
+            return None;
+        };
+        if self.too_deep(here.depth, origin) || !self.condition_holds(map.when.as_ref(), here) {
+            return None;
+        }
+        let contents = Contents {
+            fields: &map.fields,
+            set,
+        };
+        let key = map.key.as_ref();
+        let resource = self.resource(type_name, key, map.write, contents, here, origin)?;
+        if let Some(when) = &map.when {
+            self.take_condition(when, here);
+        }
+        Some(resource)
     }
 
     fn put_template(
@@ -231,8 +258,7 @@ impl<'r> Run<'r> {
         else {
             return Emitted::Nothing;
         };
-        let place = Self::place(rendered.place);
-        if !self.put_primitive(slot, primitive, &rendered.text, place, rule.origin) {
+        if !self.put_primitive(slot, primitive, &rendered.text, rendered.place, rule.origin) {
             return Emitted::Nothing;
         }
         if rule.constant {
@@ -287,23 +313,8 @@ impl<'r> Run<'r> {
             return Emitted::Nothing;
         }
         let emitted = match &map.makes {
-            Makes::Resource(type_name) => {
-                let contents = Contents {
-                    fields: &map.fields,
-                    set,
-                };
-                match self.resource(
-                    type_name,
-                    map.key.as_ref(),
-                    map.write,
-                    contents,
-                    deeper,
-                    origin,
-                ) {
-                    Some(resource) => self.put_reference(slot, resource, origin),
-                    None => Emitted::Nothing,
-                }
-            }
+            // A rule makes those itself, see `body`; from a table there is none.
+            Makes::Resource(_) => Emitted::Nothing,
             Makes::Complex => self.object(slot, &map.fields, set, false, deeper, origin),
             Makes::Primitive => {
                 let mut emitted = Emitted::Nothing;
@@ -333,6 +344,12 @@ impl<'r> Run<'r> {
                 .tree
                 .children(parent)
                 .last()
+                .map(|(_, node)| node),
+            Slot::Append(parent, key) => self
+                .state
+                .tree
+                .get(parent, key.name)
+                .and_then(|list| self.state.tree.children(list).last())
                 .map(|(_, node)| node),
             Slot::Into(node) => Some(node),
         };
@@ -478,8 +495,8 @@ impl<'r> Run<'r> {
                 self.state.report.issues.push(crate::report::ReportIssue {
                     code: ReportCode::OddText,
                     place: issue.place,
-                    rule: String::new(),
-                    element: String::new(),
+                    rule: self.package.rule(0),
+                    element: "",
                 });
             }
         }

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use fhir::NameId;
+use fhir::definitions::r4;
 use fhir::primitive::{JsonForm, Primitive, check};
 use fhir::tree::{Key, NodeId};
-use hl7v2::Place;
+use hl7v2::Node;
 
 use super::Run;
 use super::moment::{self, Moment};
@@ -19,6 +20,8 @@ pub(crate) enum Slot {
     Member(NodeId, Key),
     /// One more of an array.
     Element(NodeId),
+    /// One more of the array of that name, which is made when there is something to put.
+    Append(NodeId, Key),
     /// An object that is there already; only objects can be put into it.
     Into(NodeId),
 }
@@ -34,14 +37,15 @@ pub(crate) enum Emitted {
     Data,
 }
 
-impl Run<'_> {
+impl<'r> Run<'r> {
     /// Opens an object in the slot.
     pub(crate) fn open(&mut self, slot: Slot, origin: OriginId) -> NodeId {
+        let slot = self.settle(slot);
         let tree = &mut self.state.tree;
         let node = match slot {
             Slot::Member(parent, key) => tree.add_object(parent, key),
             Slot::Element(parent) => tree.push_object(parent),
-            Slot::Into(node) => return node,
+            Slot::Into(node) | Slot::Append(node, _) => return node,
         };
         tree.set_origin(node, origin);
         node
@@ -51,27 +55,47 @@ impl Run<'_> {
     pub(crate) fn close_empty(&mut self, slot: Slot, node: NodeId) {
         match slot {
             Slot::Member(parent, _) | Slot::Element(parent) => self.state.tree.remove(parent, node),
+            Slot::Append(parent, key) => {
+                if let Some(list) = self.state.tree.get(parent, key.name) {
+                    self.state.tree.remove(list, node);
+                    if self.state.tree.children(list).next().is_none() {
+                        self.state.tree.remove(parent, list);
+                    }
+                }
+            }
             Slot::Into(_) => {}
         }
     }
 
+    /// The array that an `Append` stands for.
+    fn settle(&mut self, slot: Slot) -> Slot {
+        let Slot::Append(parent, key) = slot else {
+            return slot;
+        };
+        let tree = &mut self.state.tree;
+        let list = tree.get(parent, key.name);
+        Slot::Element(list.unwrap_or_else(|| tree.add_array(parent, key)))
+    }
+
     pub(crate) fn put_reference(&mut self, slot: Slot, resource: u32, origin: OriginId) -> Emitted {
+        let slot = self.settle(slot);
         let tree = &mut self.state.tree;
         let node = match slot {
             Slot::Member(parent, key) => tree.add_reference(parent, key, resource),
             Slot::Element(parent) => tree.push_reference(parent, resource),
-            Slot::Into(_) => return Emitted::Nothing,
+            Slot::Into(_) | Slot::Append(..) => return Emitted::Nothing,
         };
         tree.set_origin(node, origin);
         Emitted::Data
     }
 
     pub(crate) fn put_string(&mut self, slot: Slot, text: &str, origin: OriginId) {
+        let slot = self.settle(slot);
         let tree = &mut self.state.tree;
         let node = match slot {
             Slot::Member(parent, key) => tree.add_string(parent, key, text),
             Slot::Element(parent) => tree.push_string(parent, text),
-            Slot::Into(_) => return,
+            Slot::Into(_) | Slot::Append(..) => return,
         };
         tree.set_origin(node, origin);
     }
@@ -94,7 +118,7 @@ impl Run<'_> {
         slot: Slot,
         primitive: Primitive,
         text: &str,
-        place: Option<Place>,
+        place: Option<Node<'r>>,
         origin: OriginId,
     ) -> bool {
         let value: Cow<'_, str> = match primitive {
@@ -132,9 +156,10 @@ impl Run<'_> {
             self.note(ReportCode::BadValue, place, origin, slot);
             return false;
         }
+        let slot = self.settle(slot);
         let tree = &mut self.state.tree;
         let node = match (primitive.json_form(), slot) {
-            (_, Slot::Into(_)) => return false,
+            (_, Slot::Into(_) | Slot::Append(..)) => return false,
             (JsonForm::Boolean, Slot::Member(parent, key)) => {
                 Some(tree.add_boolean(parent, key, value == "true"))
             }
@@ -164,21 +189,22 @@ impl Run<'_> {
     pub(crate) fn note(
         &mut self,
         code: ReportCode,
-        place: Option<Place>,
+        place: Option<Node<'r>>,
         origin: OriginId,
         slot: Slot,
     ) {
         let element = match slot {
-            Slot::Member(_, key) => self.state.tree.name_text(key.name).to_owned(),
-            Slot::Element(_) | Slot::Into(_) => String::new(),
+            Slot::Member(_, key) | Slot::Append(_, key) => r4().name_text(key.name),
+            Slot::Element(_) | Slot::Into(_) => "",
         };
-        let rule = self.package.rule(origin);
-        self.state.report.issues.push(ReportIssue {
+        let (rule, place) = (self.package.rule(origin), place.map(|node| node.place()));
+        let issue = ReportIssue {
             code,
             place,
             rule,
             element,
-        });
+        };
+        self.state.report.issues.push(issue);
     }
 }
 

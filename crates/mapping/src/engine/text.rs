@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use fhir::primitive::Primitive;
-use hl7v2::{Node, Place};
+use hl7v2::Node;
 use serde_json::{Map, Value};
 
 use super::access::Here;
@@ -283,11 +283,6 @@ impl<'r> Run<'r> {
             .map(|number| (number.to_string(), self.shape(node.child(number))))
             .collect();
         Value::Object(children)
-    }
-
-    /// The place of a node, for the report.
-    pub(crate) fn place(node: Option<Node<'_>>) -> Option<Place> {
-        node.map(|node| node.place())
     }
 }
 

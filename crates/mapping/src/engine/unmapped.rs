@@ -67,7 +67,7 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn is_taken(&self, leaf: usize) -> bool {
+    pub(crate) fn is_taken(&self, leaf: usize) -> bool {
         self.state
             .taken
             .get(leaf / 64)

@@ -116,8 +116,8 @@ impl<'r> Run<'r> {
                 self.state.report.issues.push(ReportIssue {
                     code: ReportCode::MisplacedSegment,
                     place: Some(segment.place()),
-                    rule: String::new(),
-                    element: String::new(),
+                    rule: self.package.rule(0),
+                    element: "",
                 });
             }
             found
@@ -170,7 +170,7 @@ impl<'r> Run<'r> {
                         code: ReportCode::NoTarget,
                         place: Some(segment.place()),
                         rule,
-                        element: String::new(),
+                        element: "",
                     });
                     None
                 }

@@ -1,0 +1,331 @@
+//! The same practitioner or laboratory stands in every OBX of a report. What a rule makes of the same bytes is made once
+//! a message: later it is only found again.
+//!
+//! A rule's inputs are all places it reads, through every map it uses, and the resources it refers to by name. Equal
+//! inputs give the same resource, and take the same parts of the message.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use hl7v2::Node;
+
+use super::Run;
+use super::access::Here;
+use crate::plan::{
+    Access, Argument, Body, BoundId, Call, Condition, Field, Identity, Makes, OriginId, Part,
+    Piece, Plan, Root, Rule, Select, Template, Test,
+};
+
+/// What a rule depends on.
+#[derive(Default, Debug)]
+pub(crate) struct Inputs {
+    accesses: Vec<Access>,
+    bound: Vec<BoundId>,
+    /// Reads the value being mapped where the rule stands.
+    current: bool,
+    /// Gives another result each time, or one of the message itself.
+    unsteady: bool,
+}
+
+/// Deepest nesting that is followed; deeper rules are not remembered.
+const MAX_DEPTH: u8 = 24;
+
+/// Inputs by rule, kept from message to message.
+pub(crate) type Known = HashMap<OriginId, Arc<Inputs>>;
+
+/// What was made in this message.
+#[derive(Default)]
+pub(crate) struct Memo {
+    made: HashMap<(OriginId, u64), Vec<Remembered>>,
+}
+
+struct Remembered {
+    parts: Vec<Span>,
+    resource: Option<u32>,
+}
+
+/// A place in the message: bytes and leaves.
+#[derive(Clone, Copy)]
+struct Span {
+    offset: usize,
+    length: usize,
+    leaf: usize,
+    leaves: usize,
+}
+
+impl Memo {
+    pub fn clear(&mut self) {
+        self.made.clear();
+    }
+}
+
+impl<'r> Run<'r> {
+    /// The resource that a rule makes, or made before of the same bytes.
+    pub(crate) fn remembered(
+        &mut self,
+        rule: &'r Rule,
+        here: Here<'r>,
+        make: impl FnOnce(&mut Self) -> Option<u32>,
+    ) -> Option<u32> {
+        let plan = self.plan;
+        let inputs = Arc::clone(self.state.known.entry(rule.origin).or_insert_with(|| {
+            let mut inputs = Inputs::default();
+            inputs.body(plan, &rule.body, matches!(rule.select, Select::Here), 0);
+            inputs.fields(plan, &rule.set, matches!(rule.select, Select::Here), 0);
+            Arc::new(inputs)
+        }));
+        if inputs.unsteady {
+            return make(self);
+        }
+        let mut parts = Vec::with_capacity(inputs.accesses.len() + 1);
+        let mut hasher = DefaultHasher::new();
+        let own = (inputs.current || !matches!(rule.select, Select::Here)).then_some(here.current);
+        let nodes = inputs
+            .accesses
+            .iter()
+            .map(|access| self.node(*access, here));
+        for node in own.into_iter().chain(nodes) {
+            let span = node.map_or(
+                Span {
+                    offset: 0,
+                    length: 0,
+                    leaf: 0,
+                    leaves: 0,
+                },
+                span,
+            );
+            self.bytes(span).hash(&mut hasher);
+            parts.push(span);
+        }
+        for name in &inputs.bound {
+            self.bound(*name).hash(&mut hasher);
+        }
+        let key = (rule.origin, hasher.finish());
+        let found = self.state.memo.made.get(&key).and_then(|known| {
+            let same = |known: &&Remembered| {
+                let pairs = known.parts.iter().zip(&parts);
+                known.parts.len() == parts.len()
+                    && pairs
+                        .into_iter()
+                        .all(|(a, b)| self.bytes(*a) == self.bytes(*b))
+            };
+            known.iter().find(same)
+        });
+        if let Some(known) = found {
+            let resource = known.resource;
+            let moved: Vec<(Span, Span)> = known.parts.iter().copied().zip(parts).collect();
+            for (from, to) in moved {
+                self.take_as(from, to);
+            }
+            return resource;
+        }
+        let resource = make(self);
+        let remembered = Remembered { parts, resource };
+        self.state
+            .memo
+            .made
+            .entry(key)
+            .or_default()
+            .push(remembered);
+        resource
+    }
+
+    fn bytes(&self, span: Span) -> &'r [u8] {
+        let range = span.offset..span.offset + span.length;
+        self.message.bytes().get(range).unwrap_or_default()
+    }
+
+    /// Takes of one place what was taken of another with the same bytes.
+    fn take_as(&mut self, from: Span, to: Span) {
+        for number in 0..from.leaves.min(to.leaves) {
+            if self.is_taken(from.leaf + number) {
+                let leaf = to.leaf + number;
+                self.take(leaf..leaf + 1);
+            }
+        }
+    }
+}
+
+fn span(node: Node<'_>) -> Span {
+    let leaves = node.leaves();
+    Span {
+        offset: node.offset(),
+        length: node.raw().len(),
+        leaf: leaves.start,
+        leaves: leaves.len(),
+    }
+}
+
+impl Inputs {
+    /// `top` tells that the value being mapped is the one where the remembered rule stands.
+    fn access(&mut self, access: Access, top: bool) {
+        match access.root {
+            Root::Current => self.current |= top,
+            Root::Segment(_) if self.accesses.contains(&access) => {}
+            Root::Segment(_) => self.accesses.push(access),
+        }
+    }
+
+    fn fields(&mut self, plan: &Plan, fields: &[Field], top: bool, depth: u8) {
+        for rule in fields.iter().flat_map(|field| &field.rules) {
+            self.rule(plan, rule, top, depth);
+        }
+    }
+
+    fn rule(&mut self, plan: &Plan, rule: &Rule, top: bool, depth: u8) {
+        if depth > MAX_DEPTH {
+            self.unsteady = true;
+            return;
+        }
+        let inner = match rule.select {
+            Select::Here => top,
+            Select::From(access) | Select::Each(access) => {
+                self.access(access, top);
+                false
+            }
+        };
+        if let Some(when) = &rule.when {
+            self.condition(when, inner);
+        }
+        self.body(plan, &rule.body, inner, depth);
+        self.fields(plan, &rule.set, inner, depth + 1);
+    }
+
+    fn body(&mut self, plan: &Plan, body: &Body, top: bool, depth: u8) {
+        match body {
+            Body::Value => self.current |= top,
+            Body::Text(template) => self.template(template, top),
+            Body::Texts(templates) => templates
+                .iter()
+                .for_each(|template| self.template(template, top)),
+            Body::Object(fields) => self.fields(plan, fields, top, depth + 1),
+            Body::Map(map) => {
+                self.current |= top;
+                self.map(plan, *map, depth);
+            }
+            Body::Table(_, _, base) => {
+                self.current |= top;
+                if let Some(map) = base {
+                    self.map(plan, *map, depth);
+                }
+            }
+            Body::Ref(name) => self.bound.push(*name),
+            Body::Make(make) => {
+                self.identity(make.key.as_ref(), top);
+                self.fields(plan, &make.fields, top, depth + 1);
+            }
+        }
+    }
+
+    fn map(&mut self, plan: &Plan, map: usize, depth: u8) {
+        let Some(map) = plan.maps.get(map).filter(|_| depth <= MAX_DEPTH) else {
+            self.unsteady = true;
+            return;
+        };
+        if matches!(map.makes, Makes::Resource(_)) {
+            self.identity(map.key.as_ref(), false);
+        }
+        if let Some(when) = &map.when {
+            self.condition(when, false);
+        }
+        self.fields(plan, &map.fields, false, depth + 1);
+        for rule in &map.result {
+            self.rule(plan, rule, false, depth + 1);
+        }
+    }
+
+    fn identity(&mut self, key: Option<&Identity>, top: bool) {
+        let Some(key) = key else {
+            self.unsteady = true;
+            return;
+        };
+        for part in &key.parts {
+            match part {
+                Part::Value(choices) => choices
+                    .iter()
+                    .for_each(|(access, _)| self.access(*access, top)),
+                Part::Bound(names) => self.bound.extend(names),
+                Part::Repeat | Part::Message => self.unsteady = true,
+                Part::Sender | Part::Text(_) => {}
+            }
+        }
+    }
+
+    fn condition(&mut self, condition: &Condition, top: bool) {
+        match condition {
+            Condition::All(parts) | Condition::Any(parts) => {
+                parts.iter().for_each(|part| self.condition(part, top))
+            }
+            Condition::Not(inner) => self.condition(inner, top),
+            Condition::Valued(access)
+            | Condition::Null(access)
+            | Condition::Equals(access, _)
+            | Condition::In(access, _)
+            | Condition::Count(access, _, _)
+            | Condition::Is(access, _)
+            | Condition::StartsWith(access, _)
+            | Condition::Contains(access, _) => self.access(*access, top),
+            Condition::Same(left, right) => {
+                self.access(*left, top);
+                self.access(*right, top);
+            }
+            Condition::Policy(..) => {}
+            Condition::Bound(name) => self.bound.push(*name),
+        }
+    }
+
+    fn template(&mut self, template: &Template, top: bool) {
+        self.pieces(&template.pieces, top);
+    }
+
+    fn pieces(&mut self, pieces: &[Piece], top: bool) {
+        for piece in pieces {
+            match piece {
+                Piece::Text(_) => {}
+                Piece::Value(access) => self.access(*access, top),
+                Piece::Call(call) => self.call(call, top),
+                Piece::If {
+                    test,
+                    then,
+                    otherwise,
+                } => {
+                    self.test(test, top);
+                    self.pieces(then, top);
+                    self.pieces(otherwise, top);
+                }
+                Piece::Handlebars { reads, .. } => reads
+                    .iter()
+                    .for_each(|(_, access, _)| self.access(*access, top)),
+            }
+        }
+    }
+
+    fn call(&mut self, call: &Call, top: bool) {
+        call.arguments
+            .iter()
+            .for_each(|argument| self.argument(argument, top));
+    }
+
+    fn argument(&mut self, argument: &Argument, top: bool) {
+        match argument {
+            Argument::Value(access) => self.access(*access, top),
+            Argument::Text(_) => {}
+            Argument::Call(call) => self.call(call, top),
+        }
+    }
+
+    fn test(&mut self, test: &Test, top: bool) {
+        match test {
+            Test::Valued(argument) => self.argument(argument, top),
+            Test::Equal(left, right) | Test::NotEqual(left, right) => {
+                self.argument(left, top);
+                self.argument(right, top);
+            }
+            Test::And(parts) | Test::Or(parts) => {
+                parts.iter().for_each(|part| self.test(part, top))
+            }
+            Test::Not(inner) => self.test(inner, top),
+        }
+    }
+}
