@@ -37,7 +37,7 @@ async fn three_times_the_same_is_one_record_and_three_equal_acks_also_across_a_r
     };
     assert_eq!(
         queue.append(vec![resent.clone()]).await.unwrap(),
-        [expected.clone()]
+        std::slice::from_ref(&expected)
     );
     drop(queue);
     let queue = open(folder.path());

@@ -26,7 +26,7 @@ impl Clock {
     }
 
     /// A time by the caller's wall clock, as a time of this clock: the distance from now is what counts.
-    pub(crate) fn from_wall(self, at_ms: i64) -> i64 {
+    pub(crate) fn of_wall(self, at_ms: i64) -> i64 {
         self.now_ms()
             .saturating_add(at_ms.saturating_sub(wall_ms()))
     }

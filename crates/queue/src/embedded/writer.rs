@@ -297,7 +297,7 @@ impl Writer {
             return Ok(Err(QueueError::LeaseLost));
         };
         let due = match outcome {
-            Outcome::RetryAt { at_ms, .. } => self.clock.from_wall(*at_ms),
+            Outcome::RetryAt { at_ms, .. } => self.clock.of_wall(*at_ms),
             _ => 0,
         };
         effects.undo.push(Undo::Taken(id, held.clone()));
