@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use clap::ValueHint;
 use indicatif::ProgressBar;
 use mllp::{Client, ClientError, ClientOptions, ClientTls, ClientTlsFiles};
@@ -25,15 +26,19 @@ use super::{
 
 /// Messages read ahead per connection.
 const AHEAD: usize = 16;
-/// Times that a broken connection is made again for one message.
-const RECONNECTS: u32 = 3;
+/// Times that a broken connection is made again for one message, after a wait that doubles.
+const RECONNECTS: u32 = 4;
+/// First wait before connecting again.
+const RECONNECT_WAIT: Duration = Duration::from_millis(100);
+/// Messages in a row without an answer after which a connection is given up: the receiver does not want it.
+const GIVE_UP: u32 = 3;
 
 /// Send messages by MLLP and count the acknowledgements.
 ///
 /// Inputs are files, folders (every *.hl7 file below, in sorted path order) or - for standard input. On one
 /// connection the order is that of the input; with several, that of each connection's share. Every message is
 /// sent once: a connection that breaks while waiting for an ACK makes that message unanswered, not repeated,
-/// unless --resend says so.
+/// unless --resend says so. A connection that gets no answer to three messages in a row is given up.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -186,8 +191,13 @@ async fn send(
     while let Some(done) = senders.join_next().await {
         tally.add(done.map_err(|error| Failure::run(&error))?);
     }
-    // Whoever still reads has nobody to read for.
-    messages.lock().await.close();
+    // With every connection given up, what is left is counted, so that the sum is that of the input.
+    let mut left = messages.lock().await;
+    while left.recv().await.is_some() {
+        tally.bad += 1;
+        *tally.answers.entry("not sent".to_owned()).or_default() += 1;
+    }
+    drop(left);
     reader.await.map_err(|error| Failure::run(&error))??;
     Ok(tally)
 }
@@ -221,43 +231,59 @@ struct Sender {
 
 impl Sender {
     async fn run(mut self) -> Tally {
-        loop {
+        let mut unanswered = 0;
+        while unanswered < GIVE_UP {
             let Some(message) = self.messages.lock().await.recv().await else {
                 break;
             };
             if let Some(pace) = self.pace.lock().await.as_mut() {
                 pace.tick().await;
             }
-            self.one(&message).await;
+            match self.one(&message).await {
+                Ok((ack, latency)) => {
+                    unanswered = 0;
+                    self.tally.answer(&ack, &message, latency);
+                }
+                Err(error) => {
+                    unanswered += 1;
+                    self.tally.fail(&error);
+                }
+            }
             self.bar.inc(1);
         }
         self.client.close().await;
         self.tally
     }
 
-    async fn one(&mut self, message: &[u8]) {
+    /// Sends one message. What did not leave this side goes again; what may have arrived, only when it is
+    /// asked for.
+    async fn one(&mut self, message: &[u8]) -> Result<(Bytes, Duration), ClientError> {
+        let mut wait = RECONNECT_WAIT;
         let mut tries = 0;
         loop {
-            if !self.client.is_connected()
-                && let Err(error) = self.client.reconnect().await
-            {
-                return self.tally.fail(&error);
-            }
             let started = Instant::now();
-            match self.client.exchange(message, self.timeout).await {
-                Ok(ack) => {
-                    self.tally.bytes += message.len() as u64;
-                    return self.tally.answer(&ack, message, started.elapsed());
-                }
-                Err(error) => {
-                    // What did not leave this side can go again; the rest only when it is asked for.
-                    let harmless = !error.may_have_been_received() || self.resend;
-                    tries += 1;
-                    if !harmless || error.is_permanent() || tries > RECONNECTS {
-                        return self.tally.fail(&error);
-                    }
-                }
+            let error = match self.connected().await {
+                Ok(()) => match self.client.exchange(message, self.timeout).await {
+                    Ok(ack) => return Ok((ack, started.elapsed())),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            let again = self.resend || !error.may_have_been_received();
+            tries += 1;
+            if !again || error.is_permanent() || tries > RECONNECTS {
+                return Err(error);
             }
+            time::sleep(wait).await;
+            wait *= 2;
+        }
+    }
+
+    async fn connected(&mut self) -> Result<(), ClientError> {
+        if self.client.is_connected() {
+            Ok(())
+        } else {
+            self.client.reconnect().await
         }
     }
 }
@@ -265,6 +291,7 @@ impl Sender {
 impl Tally {
     fn answer(&mut self, ack: &[u8], message: &[u8], latency: Duration) {
         self.latencies.push(latency);
+        self.bytes += message.len() as u64;
         let code = ack_code(ack, message);
         if matches!(code.as_str(), "AA" | "CA") {
             self.good += 1;
