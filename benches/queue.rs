@@ -118,20 +118,19 @@ struct Turn {
 #[derive(Default)]
 struct Commits {
     all: Mutex<Vec<(usize, Duration)>>,
-    /// Nanoseconds on a processor of the writing thread: after the first commit, after the last.
-    cpu: Mutex<Option<(u64, u64)>>,
+    /// The writing thread's nanoseconds on a processor, and rows so far, at every 32nd commit.
+    cpu: Mutex<Vec<(u64, usize)>>,
 }
 
 impl Observer for Commits {
     fn committed(&self, commit: &Commit) {
-        let now = thread_nanoseconds();
-        let mut cpu = self.cpu.lock().unwrap();
-        *cpu = Some((cpu.map_or(now, |(first, _)| first), now));
         if commit.records > 0 {
-            self.all
-                .lock()
-                .unwrap()
-                .push((commit.records, commit.commit));
+            let mut all = self.all.lock().unwrap();
+            all.push((commit.records, commit.commit));
+            if all.len() % 32 == 1 {
+                let rows = all.iter().map(|(rows, _)| rows).sum();
+                self.cpu.lock().unwrap().push((thread_nanoseconds(), rows));
+            }
         }
     }
 }
@@ -173,12 +172,13 @@ async fn queue_turn(folder: &Path, writers: usize, turn: Duration) -> Turn {
     let rows = acknowledged.load(Ordering::Relaxed);
     drop(Arc::into_inner(queue).unwrap());
     let all = std::mem::take(&mut *commits.all.lock().unwrap());
-    let (first, last) = commits.cpu.lock().unwrap().unwrap_or_default();
+    let cpu = commits.cpu.lock().unwrap();
+    let (first, last) = (cpu[0], cpu[cpu.len() - 1]);
     Turn {
         per_second: rows as f64 / elapsed.as_secs_f64(),
         rows,
         commit: median(all.iter().map(|(_, commit)| commit.as_secs_f64())),
-        cpu: (last - first) as f64 / 1_000.0 / rows as f64,
+        cpu: (last.0 - first.0) as f64 / 1_000.0 / (last.1 - first.1) as f64,
         sizes: all.into_iter().map(|(rows, _)| rows).collect(),
     }
 }

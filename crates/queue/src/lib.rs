@@ -76,7 +76,7 @@
 //! `src/embedded/schema/v1.sql`; in short:
 //!
 //! ```text
-//! destinations (id, name, paused, position, the counters of the books)     row 0: nobody; newest record number
+//! destinations (id, name, paused, position, the counters of the books)     row 0: nobody
 //! audiences    (audience, destination)                                     sets of destinations
 //! records      (id, times, audience, size, checksum, listener, route, keys, attributes,
 //!               content hash, dedup key, conflict_of, replay_of)

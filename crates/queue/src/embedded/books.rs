@@ -96,6 +96,12 @@ impl Books {
             books.ids.insert(destination.name.clone(), id);
             books.destinations.insert(id, destination);
         }
+        let newest = conn.query_row("SELECT coalesce(max(id), 0) FROM records", [], |row| {
+            row.get(0)
+        })?;
+        if let Some(nobody) = books.destinations.get_mut(&NOBODY) {
+            nobody.position = nobody.position.max(newest);
+        }
         let mut statement = conn
             .prepare_cached("SELECT audience, destination FROM audience_members ORDER BY 1, 2")?;
         let mut rows = statement.query([])?;
@@ -219,8 +225,8 @@ impl Books {
     /// A number for a new record.
     pub(crate) fn next_record(&mut self) -> i64 {
         let nobody = self.destinations.entry(NOBODY).or_default();
+        // Not dirty: the newest record itself says its number, until retention removes it (see `remove`).
         nobody.position += 1;
-        nobody.dirty = true;
         nobody.position
     }
 
@@ -257,6 +263,10 @@ impl Books {
 
     /// Counts a final delivery as removed by retention.
     pub(crate) fn remove(&mut self, destination: i64, state: State) {
+        // The newest record may be among those that go: from now on its number must be written down.
+        if let Some(nobody) = self.destinations.get_mut(&NOBODY) {
+            nobody.dirty = true;
+        }
         if let Some(destination) = self.destinations.get_mut(&destination) {
             destination.dirty = true;
             let c = &mut destination.counters;

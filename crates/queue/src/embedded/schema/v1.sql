@@ -1,7 +1,7 @@
 -- Schema version 1. Released: never edit, add v2.sql instead.
 
 -- Names of destinations with their books. Row 0 stands for "no destination": it counts the records that
--- nobody wanted, and its position is the number of the newest record ever stored.
+-- nobody wanted, and its position is at least the number of the newest record that was removed.
 CREATE TABLE destinations (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
