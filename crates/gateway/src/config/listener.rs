@@ -45,6 +45,10 @@ pub struct Content {
     pub charset_fallback: Option<String>,
     /// Character set to use whatever MSH-18 says.
     pub charset_override: Option<String>,
+    /// A line that is no segment continues the field before it: senders write raw CRs into text.
+    pub join_raw_cr: bool,
+    /// A LF ends a segment too where a segment name follows it: senders mix CR and LF.
+    pub split_line_feeds: bool,
     /// How to acknowledge.
     pub ack: Ack,
     /// What happens to a message that no route takes.
@@ -236,6 +240,8 @@ fn content(section: &Section<'_>) -> Content {
         zone: section.text("zone"),
         charset_fallback: section.text("charset_fallback"),
         charset_override: section.text("charset_override"),
+        join_raw_cr: section.boolean("join_raw_cr").unwrap_or(false),
+        split_line_feeds: section.boolean("split_line_feeds").unwrap_or(false),
         ack: Ack {
             mode: ack
                 .choice(

@@ -234,7 +234,8 @@ pub(crate) fn parse_options(content: &Content) -> ParseOptions {
     ParseOptions {
         fallback_charset: charset(&content.charset_fallback),
         charset_override: charset(&content.charset_override),
-        ..ParseOptions::default()
+        join_raw_cr: content.join_raw_cr,
+        split_line_feeds: content.split_line_feeds,
     }
 }
 
