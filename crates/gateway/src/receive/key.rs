@@ -59,17 +59,20 @@ fn patient(pid: Segment<'_>) -> Node<'_> {
 }
 
 /// Key of the first repetition: number and assigning authority; without an authority, number and sender.
-/// The listener is no part of it: one patient's feeds meet at one FHIR resource.
+/// The listener is no part of it: one patient's feeds meet at one FHIR resource. Of the authority its name
+/// counts (HD.1, else HD.2): senders write the OID beside it on some days and not on others.
 fn key(id: Node<'_>, sender: &str) -> Option<String> {
     let number = id.child(1).text();
     if number.trim().is_empty() || id.child(1).is_null() {
         return None;
     }
-    let authority = id.child(4);
-    Some(if authority.is_valued() {
-        format!("patient|{}|{}", authority.whole_text(), number.trim())
-    } else {
-        format!("patient@{sender}|{}", number.trim())
+    let authority = [1, 2]
+        .map(|part| id.child(4).child(part))
+        .into_iter()
+        .find(Node::is_valued);
+    Some(match authority {
+        Some(authority) => format!("patient|{}|{}", authority.text(), number.trim()),
+        None => format!("patient@{sender}|{}", number.trim()),
     })
 }
 
@@ -88,7 +91,11 @@ mod tests {
     fn the_authority_counts_and_without_one_the_sender() {
         assert_eq!(
             keys("PID|1||77^^^HOSP&2.999&ISO^MR~88\r", Ordering::Patient),
-            ["patient|HOSP&2.999&ISO|77"]
+            ["patient|HOSP|77"]
+        );
+        assert_eq!(
+            keys("PID|1||77^^^&2.999&ISO^MR\r", Ordering::Patient),
+            ["patient|2.999|77"]
         );
         assert_eq!(keys("PID|1||77\r", Ordering::Patient), ["patient@NORTH|77"]);
         assert_eq!(keys("PID|1|66\r", Ordering::Patient), ["patient@NORTH|66"]);
