@@ -36,8 +36,7 @@ pub struct Settings<'a> {
     pub validation: Validation,
 }
 
-/// A message that became a Bundle.
-#[derive(Debug)]
+/// A message that became a Bundle. Patient data: it has no `Debug`.
 pub struct Converted {
     /// The Bundle as JSON.
     pub bundle: Vec<u8>,

@@ -4,6 +4,7 @@
 //! other way out of [`Receiver::receive`] is a negative answer, a stored ACK given again, or silence.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -36,7 +37,7 @@ pub struct Receiver {
 }
 
 /// What goes back to the sender.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The ACK message; `None` where the message asks for none or the profile says to close.
     pub ack: Option<Bytes>,
@@ -86,10 +87,10 @@ impl Receiver {
 
     /// Answers what must not be stored: it was cut off, is too large, or the queue did not take it.
     pub fn refuse(&self, payload: &[u8], fault: Fault) -> Answer {
-        let answer = self.acknowledger.refuse(payload, fault);
-        self.events.acknowledged(answer.1);
+        let (ack, label) = self.acknowledger.refuse(payload, fault);
+        self.events.acknowledged(label);
         Answer {
-            ack: answer.0,
+            ack,
             result: fault.result(),
         }
     }
@@ -123,6 +124,15 @@ impl Receiver {
                 self.events.control_id_reused(*of, stored.is_some())
             }
         }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("ack_bytes", &self.ack.as_ref().map(Bytes::len))
+            .field("result", &self.result)
+            .finish()
     }
 }
 
