@@ -2,21 +2,20 @@
 
 use std::io::{self, IsTerminal};
 
+use tracing::Level;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
 };
 
 use crate::config::{Log, LogFormat};
 
-/// Libraries whose traces could hold payload bytes or flood the log; they are capped whatever the filter says.
-/// What lapin reports is told by our own events.
-const CAPPED: [&str; 6] = [
-    "hyper=info",
-    "hyper_util=info",
-    "lapin=off",
-    "rustls=info",
-    "h2=info",
-    "tower=info",
+/// The crates that keep to the rule that no event has a field for payload. Others may put anything into
+/// their traces, so from them comes nothing below `info`.
+const OURS: [&str; 8] = [
+    "fhir", "fhirway", "gateway", "hl7v2", "mapping", "mllp", "queue", "upstream",
 ];
 
 /// Starts logging to standard error. A second call changes nothing.
@@ -24,12 +23,8 @@ const CAPPED: [&str; 6] = [
 /// `RUST_LOG` wins over the configured level; below `info` only the gateway's own crates become more talkative.
 pub fn init(log: &Log) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| log.level.clone());
-    let mut filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new("info"));
-    for cap in CAPPED {
-        if let Ok(directive) = cap.parse() {
-            filter = filter.add_directive(directive);
-        }
-    }
+    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter.and(filter_fn(|event| may_log(event.target(), *event.level())));
     let terminal = io::stderr().is_terminal();
     let json = match log.format {
         LogFormat::Auto => !terminal,
@@ -61,6 +56,12 @@ pub fn init(log: &Log) {
     hide_panic_texts();
 }
 
+fn may_log(target: &str, level: Level) -> bool {
+    let library = target.split("::").next().unwrap_or_default();
+    // What lapin has to tell is told by events of ours.
+    OURS.contains(&library) || (level <= Level::INFO && library != "lapin")
+}
+
 /// A panic is told by its place alone: its text may quote what was being worked on.
 fn hide_panic_texts() {
     std::panic::set_hook(Box::new(|panic| {
@@ -70,4 +71,18 @@ fn hide_panic_texts() {
             .unwrap_or_default();
         tracing::error!(event = "panic", %place);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_crates_may_say_more_than_info() {
+        assert!(may_log("gateway::events::listener", Level::TRACE));
+        assert!(may_log("hyper::client", Level::INFO));
+        assert!(!may_log("hyper::client", Level::DEBUG));
+        assert!(!may_log("handlebars", Level::TRACE));
+        assert!(!may_log("lapin::channels", Level::ERROR));
+    }
 }
