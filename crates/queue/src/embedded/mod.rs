@@ -174,8 +174,11 @@ impl Queue for EmbeddedQueue {
         let batch = batch
             .into_iter()
             .map(|record| Prepared::new(record, max))
-            .collect::<Result<Vec<_>>>()?;
-        self.ask(|ask| Request::Append(batch, ask)).await
+            .collect::<Result<Arc<[_]>>>()?;
+        let share = Arc::clone(&batch);
+        let answer = self.ask(|ask| Request::Append(share, ask)).await;
+        drop(batch);
+        answer
     }
 
     async fn lease(

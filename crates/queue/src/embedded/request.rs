@@ -1,6 +1,6 @@
 //! What the writer's thread is asked, and how it answers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
@@ -14,7 +14,8 @@ use crate::{
 
 /// One request to the writer's thread.
 pub(crate) enum Request {
-    Append(Vec<Prepared>, Ask<Vec<Appended>>),
+    /// The caller keeps a share of its records, so that they are freed where they were made.
+    Append(Arc<[Prepared]>, Ask<Vec<Appended>>),
     Settle(LeaseId, Outcome, Ask<()>),
     Lease {
         destination: String,
@@ -98,7 +99,10 @@ impl Request {
     /// Tells whoever asked. Returns leases that nobody is there to take.
     pub(crate) fn send(self) -> Vec<LeaseId> {
         match self {
-            Self::Append(_, ask) => drop(ask.send()),
+            Self::Append(records, ask) => {
+                drop(records);
+                drop(ask.send());
+            }
             Self::Settle(_, _, ask) | Self::Pause { ask, .. } => drop(ask.send()),
             Self::Lease { ask, .. } => {
                 if let Some(Ok(picks)) = ask.send() {
