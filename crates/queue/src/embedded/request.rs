@@ -133,6 +133,11 @@ impl<T> Ask<T> {
         )
     }
 
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
     fn fail(&mut self, error: &QueueError) {
         self.answer = Some(Err(error.clone()));
     }

@@ -164,6 +164,7 @@ impl Writer {
                 lease_for,
                 ask,
             } = request
+                && !ask.is_abandoned()
             {
                 ask.answer = Some(Ok(self.lease(
                     destination,
