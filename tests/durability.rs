@@ -121,8 +121,6 @@ async fn ten_thousand_messages_survive_twenty_kills() {
     let server = FhirServer::forgetful().await;
     let mut gateway = FhirwayTest::new()
         .destination("fhir", &server)
-        // So that every resource has an identity, MessageHeader and Provenance too.
-        .set("destinations.fhir.ids", json!("client"))
         .set("destinations.fhir.concurrency", json!(8))
         .set("log.level", json!("warn,gateway::gateway=info"))
         .start()
@@ -230,7 +228,7 @@ fn check_effects(feed: &[Arc<Vec<Message>>], server: &FhirServer) {
     let mut versions_of: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (name, versions) in &server.resources() {
         let made_by = |index: usize| messages[versions[index].control_id.as_str()];
-        match name.split('/').next().unwrap() {
+        match name.split(['/', '?']).next().unwrap() {
             "Patient" => {
                 let numbers = (0..versions.len()).map(|index| made_by(index).number);
                 versions_of.insert(&made_by(0).patient, numbers.collect());

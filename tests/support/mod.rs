@@ -8,6 +8,7 @@ use std::{
 };
 
 mod command;
+mod feed;
 mod fhir_server;
 mod messages;
 mod mllp_client;
@@ -15,6 +16,7 @@ mod process;
 mod random;
 
 pub use command::{Command, Ran};
+pub use feed::Feed;
 pub use fhir_server::{Answer, FhirServer, Request};
 pub use messages::{admit, message_of, results, update};
 pub use mllp_client::{Ack, MllpClient, frame};
