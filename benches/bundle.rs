@@ -190,6 +190,9 @@ fn main() {
         .collect();
     let mut tree = Tree::new();
     let roots = build_all(&mut tree, &samples);
+    let conditions: Vec<String> = (0..samples.len())
+        .map(|number| format!("V-{number}"))
+        .collect();
     let entries: Vec<Entry<'_>> = roots
         .iter()
         .zip(&samples)
@@ -199,10 +202,9 @@ fn main() {
             type_name: sample.type_name,
             uuid: Uuid::from_u128(0x1234_5678_9abc_def0_1234_5678_0000_0000 + number as u128),
             write: Write::Update,
-            condition: Some((
-                "urn:oid:2.16.840.1.113883.19.5".to_owned(),
-                format!("V-{number}"),
-            )),
+            condition: conditions
+                .get(number)
+                .map(|value| ("urn:oid:2.999.19.5", value.as_str())),
         })
         .collect();
     let options = BundleOptions::default();

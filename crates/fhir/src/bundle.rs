@@ -27,9 +27,10 @@ pub struct Entry<'t> {
     pub uuid: Uuid,
     /// What to do when the server has it already.
     pub write: Write,
-    /// System and value of the identifier that says which resource it is. Without one a [`Ids::Conditional`] Bundle can
-    /// only create, each time it is sent.
-    pub condition: Option<(String, String)>,
+    /// System and value of the identifier that says which resource it is. A resource without one is written by its uuid as
+    /// id, in a [`Ids::Conditional`] Bundle too: what can't be found again by an identifier (MessageHeader, Provenance)
+    /// would otherwise be made anew each time the Bundle is sent.
+    pub condition: Option<(&'t str, &'t str)>,
 }
 
 /// What to do with a resource that the server may have.
@@ -278,9 +279,16 @@ impl Writer<'_> {
             references: &references,
         };
         let mut buffer = Uuid::encode_buffer();
-        let id = match self.options.ids {
-            Ids::Conditional => ResourceId::Drop,
-            Ids::Client => ResourceId::Set(entry.uuid.hyphenated().encode_lower(&mut buffer)),
+        let by_id = match self.options.ids {
+            Ids::Client => true,
+            Ids::Conditional => {
+                entry.condition.is_none() && self.options.kind != BundleKind::Collection
+            }
+        };
+        let id = if by_id {
+            ResourceId::Set(entry.uuid.hyphenated().encode_lower(&mut buffer))
+        } else {
+            ResourceId::Drop
         };
         if !resource(self.tree, entry.resource, id, 3, out, &options) {
             return Err(BundleError::NotAResource { entry: number });
@@ -298,10 +306,10 @@ impl Writer<'_> {
     }
 
     fn request<const PRETTY: bool>(&self, entry: &Entry<'_>, out: &mut Vec<u8>) {
-        let condition = entry.condition.as_ref();
+        let condition = entry.condition;
         let method = match (self.options.ids, entry.write, condition) {
-            (Ids::Client, ..) | (Ids::Conditional, Write::Update, Some(_)) => "PUT",
-            (Ids::Conditional, ..) => "POST",
+            (Ids::Conditional, Write::Create, Some(_)) => "POST",
+            _ => "PUT",
         };
         out.push(b'{');
         member::<PRETTY>(4, true, "method", out);
@@ -331,7 +339,11 @@ impl Writer<'_> {
                 condition::query(system, value, out);
                 out.push(b'"');
             }
-            (Ids::Conditional, _, None) => out.push(b'"'),
+            (Ids::Conditional, _, None) => {
+                out.push(b'/');
+                uuid(entry, out);
+                out.push(b'"');
+            }
         }
         line::<PRETTY>(3, out);
         out.push(b'}');
@@ -355,8 +367,8 @@ impl Writer<'_> {
 
 /// What a reference to the entry says.
 fn reference(target: &Entry<'_>, options: &BundleOptions<'_>, out: &mut Vec<u8>) {
-    match (options.ids, options.kind, &target.condition) {
-        (Ids::Client, ..) => {
+    match (options.ids, options.kind, target.condition) {
+        (Ids::Client, ..) | (_, BundleKind::Batch, None) => {
             out.extend_from_slice(target.type_name.as_bytes());
             out.push(b'/');
             uuid(target, out);

@@ -232,6 +232,26 @@ impl Tree {
             .find_map(|(key, child)| (key == name).then_some(child))
     }
 
+    /// The child of that name, and whether there is another one in the same place (another type of the same choice).
+    /// Children being sorted, the answer for a key behind all of them needs no search.
+    pub fn find(&self, parent: NodeId, key: Key) -> (Option<NodeId>, bool) {
+        let last = self
+            .node(parent)
+            .and_then(|parent| self.node(NodeId(parent.second)));
+        if last.is_none_or(|last| last.key.order < key.order) {
+            return (None, false);
+        }
+        let (mut same, mut other) = (None, false);
+        for (name, child) in self.children(parent) {
+            if name == key.name {
+                same = same.or(Some(child));
+            } else if self.key(child).order == key.order {
+                other |= name.element() != key.name.element();
+            }
+        }
+        (same, other)
+    }
+
     /// What the node is.
     pub fn kind(&self, node: NodeId) -> Kind {
         let Some(node) = self.node(node) else {

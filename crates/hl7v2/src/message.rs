@@ -44,9 +44,9 @@ pub struct ParseOptions {
 /// Nothing is copied; text is unescaped and decoded when it is asked for.
 pub struct Message<'a> {
     bytes: &'a [u8],
-    delimiters: Delimiters,
+    pub(crate) delimiters: Delimiters,
     version: Version,
-    charset: Charset,
+    pub(crate) charset: Charset,
     pub(crate) index: Index,
 }
 

@@ -225,7 +225,19 @@ impl<'a> Node<'a> {
     /// Borrows from the message when there is nothing to unescape or decode.
     #[must_use]
     pub fn text(&self) -> Cow<'a, str> {
-        self.first_leaf().decoded(&mut |_, _| {})
+        let leaf = self.first_leaf();
+        let raw = leaf.raw();
+        let message = self.segment.message();
+        let escape = message.delimiters.escape;
+        let plain = |byte: &u8| (b' '..0x7F).contains(byte) && Some(*byte) != escape;
+        // Plain ASCII means itself in every character set without shift states.
+        if message.charset.encoding.is_ascii_compatible()
+            && raw.iter().all(plain)
+            && let Ok(text) = std::str::from_utf8(raw)
+        {
+            return Cow::Borrowed(text);
+        }
+        leaf.decoded(&mut |_, _| {})
     }
 
     /// The text of the whole node, unescaped and decoded, with the delimiters

@@ -39,6 +39,14 @@ impl<'a> Segment<'a> {
         name.unwrap_or("???")
     }
 
+    /// Its name as bytes: quicker to compare than [`Segment::name`].
+    #[must_use]
+    #[inline]
+    pub fn id(&self) -> [u8; 3] {
+        let span = self.message.index.segments.get(self.index());
+        span.map_or(*b"???", |span| span.name)
+    }
+
     /// Which of the segments of its name, counted from 1.
     #[must_use]
     pub fn occurrence(&self) -> usize {

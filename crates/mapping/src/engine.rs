@@ -15,8 +15,9 @@ mod text;
 mod unmapped;
 mod walk;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use fhir::bundle::{BundleError, BundleOptions, Entry};
@@ -27,7 +28,7 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::package::Package;
-use crate::plan::{BoundId, OriginId, Plan, WriteMode};
+use crate::plan::{Access, BoundId, OriginId, Plan, WriteMode};
 use crate::report::Report;
 
 /// Most rules applied to one message.
@@ -117,8 +118,8 @@ pub(crate) struct Binding {
 pub(crate) struct State {
     pub tree: Tree,
     pub made: Vec<Made>,
-    pub by_identity: HashMap<(&'static str, Uuid), u32>,
-    pub repeats: HashMap<Uuid, u32>,
+    pub by_identity: HashMap<Uuid, u32, Spread>,
+    pub repeats: HashMap<Uuid, u32, Spread>,
     pub frames: Vec<Frame>,
     pub bound: Vec<(BoundId, u32)>,
     pub taken: Vec<u64>,
@@ -134,6 +135,33 @@ pub(crate) struct State {
     pub known: memo::Known,
 }
 
+/// Hashes ids by themselves: they are hashes already.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Spread(u64);
+
+impl BuildHasher for Spread {
+    type Hasher = Spread;
+    fn build_hasher(&self) -> Spread {
+        Spread(0)
+    }
+}
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word.iter_mut()
+                .zip(chunk)
+                .for_each(|(to, from)| *to = *from);
+            let word = u64::from_le_bytes(word);
+            self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        }
+    }
+}
+
 /// One message on its way.
 pub(crate) struct Run<'r> {
     pub package: &'r Package,
@@ -143,6 +171,8 @@ pub(crate) struct Run<'r> {
     pub groups: &'r GroupTree,
     pub state: &'r mut State,
     pub cache: RefCell<[access::Lookup; access::CACHE]>,
+    /// The last text a condition asked for: where, from which segment, and what it was.
+    pub peeked: Cell<(Option<(Access, usize)>, &'r str)>,
 }
 
 impl Converter {
@@ -190,6 +220,7 @@ impl Converter {
             groups,
             state: &mut self.state,
             cache: RefCell::new([(None, [0; 3], None); access::CACHE]),
+            peeked: Cell::new((None, "")),
         };
         run.message()?;
         if let Some(error) = self.state.failed.take() {
@@ -224,7 +255,10 @@ impl Conversion<'_> {
                 type_name: made.type_name,
                 uuid: made.uuid,
                 write: made.write.to_fhir(),
-                condition: made.condition.clone(),
+                condition: made
+                    .condition
+                    .as_ref()
+                    .map(|(system, value)| (system.as_str(), value.as_str())),
             })
             .collect()
     }

@@ -106,7 +106,6 @@ pub(crate) struct Link {
     pub array: bool,
     pub sources: Vec<LinkSource>,
     pub targets: Vec<String>,
-    pub when: Option<Condition>,
     pub origin: OriginId,
 }
 
@@ -127,7 +126,6 @@ pub(crate) enum WriteMode {
 /// A segment map or a datatype map.
 #[derive(Debug)]
 pub(crate) struct Map {
-    pub name: String,
     pub makes: Makes,
     pub when: Option<Condition>,
     pub key: Option<Identity>,
@@ -196,11 +194,10 @@ pub(crate) enum Canonical {
 #[derive(Debug)]
 pub(crate) struct Field {
     pub key: Key,
-    pub name: String,
     pub array: bool,
     pub shape: Shape,
-    /// Other variants of the same choice type.
-    pub choice: Vec<fhir::NameId>,
+    /// One variant of a choice type, of which only one may be there.
+    pub choice: bool,
     pub rules: Vec<Rule>,
     /// What a `set` writes replaces what a map wrote.
     pub replace: bool,
@@ -214,6 +211,8 @@ pub(crate) enum Shape {
     Primitive(Primitive),
     Coding,
     CodeableConcept,
+    /// Its end is never before its start.
+    Period,
     Complex,
     Reference,
 }

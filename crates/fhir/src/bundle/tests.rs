@@ -38,7 +38,13 @@ fn sample() -> Sample {
             },
             "leftover",
         );
-        let condition = Some((format!("urn:sys:{number}"), format!("v|{number}")));
+        let condition = [
+            ("urn:sys:0", "v|0"),
+            ("urn:sys:1", "v|1"),
+            ("urn:sys:2", "v|2"),
+        ]
+        .get(usize::try_from(number).unwrap())
+        .copied();
         entries.push(Entry {
             resource: node,
             type_name,
@@ -102,8 +108,8 @@ fn conditional_transaction() {
             },
             {
                 "fullUrl": "urn:uuid:00000000-0000-0000-0000-000000000002",
-                "resource": {"resourceType": "Organization"},
-                "request": {"method": "POST", "url": "Organization"}
+                "resource": {"resourceType": "Organization", "id": "00000000-0000-0000-0000-000000000002"},
+                "request": {"method": "PUT", "url": "Organization/00000000-0000-0000-0000-000000000002"}
             }
         ]})
     );
@@ -192,10 +198,10 @@ fn batch_is_ordered_and_refers_by_identifier() {
         value["entry"][2]["resource"]["subject"]["reference"],
         "Patient?identifier=urn:sys:1%7Cv%5C%7C1"
     );
-    // Nothing to search for: the only name is the one inside the Bundle.
+    // Nothing to search for: it is written by its id, and referred to by it.
     assert_eq!(
         value["entry"][1]["resource"]["link"][1]["reference"],
-        "urn:uuid:00000000-0000-0000-0000-000000000002"
+        "Organization/00000000-0000-0000-0000-000000000002"
     );
 }
 

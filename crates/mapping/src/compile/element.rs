@@ -65,40 +65,21 @@ impl Compiler {
             _ => self.rule(value, &target, scope).into_iter().collect(),
         };
         let r4 = self.r4;
-        let (key_id, choice) = match target.element {
-            Some(element) if !name.starts_with('_') => {
-                let choice = if element.choice {
-                    r4.choices(type_id, element.base)
-                        .iter()
-                        .map(|other| other.name)
-                        .filter(|other| *other != element.name)
-                        .collect()
-                } else {
-                    Vec::new()
-                };
-                (
-                    Key {
-                        name: element.name,
-                        order: element.order,
-                    },
-                    choice,
-                )
-            }
-            Some(element) => (
-                Key {
-                    name: element.name.sibling(),
-                    order: element.order,
-                },
-                Vec::new(),
-            ),
-            None => return None,
+        let element = target.element?;
+        let sibling = name.starts_with('_');
+        let id = if sibling {
+            element.name.sibling()
+        } else {
+            element.name
         };
         Some(Field {
-            key: key_id,
-            name,
+            key: Key {
+                name: id,
+                order: element.order,
+            },
             array: target.array,
             shape: target.shape,
-            choice,
+            choice: element.choice && !sibling,
             rules,
             replace,
             distinct: distinct(r4.type_name(target.type_id)),
@@ -181,6 +162,7 @@ pub(crate) fn shape(r4: &fhir::definitions::Definitions, type_id: TypeId) -> Sha
         "Coding" => Shape::Coding,
         "CodeableConcept" => Shape::CodeableConcept,
         "Reference" => Shape::Reference,
+        "Period" => Shape::Period,
         _ => Shape::Complex,
     }
 }

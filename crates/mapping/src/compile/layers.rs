@@ -37,13 +37,6 @@ impl Files {
             .map_or("", |(_, shown, _)| shown)
     }
 
-    pub fn text(&self, path: &str) -> Option<&str> {
-        self.files
-            .iter()
-            .find(|(_, shown, _)| shown == path)
-            .map(|(_, _, text)| text.as_str())
-    }
-
     pub fn paths(&self) -> Vec<String> {
         self.files
             .iter()

@@ -511,10 +511,9 @@ impl Compiler {
                 name: element.name,
                 order: element.order,
             },
-            name: (*name).to_owned(),
             array: target.array,
             shape: target.shape,
-            choice: Vec::new(),
+            choice: element.choice,
             rules,
             // In a list `set` adds; a single element it replaces.
             replace: !target.array && rest.is_empty(),
@@ -599,8 +598,8 @@ impl Compiler {
             let text = self.text_of(member, "the name of a resource")?;
             sources.push(match text.strip_prefix("each ").map(str::trim) {
                 Some("*") => LinkSource::Everything,
-                Some(name) => LinkSource::Each(self.known_bound(&name.to_owned(), member.span)?),
-                None => LinkSource::First(self.known_bound(&text.to_owned(), member.span)?),
+                Some(name) => LinkSource::Each(self.known_bound(name, member.span)?),
+                None => LinkSource::First(self.known_bound(text, member.span)?),
             });
         }
         let r4 = self.r4;
@@ -619,14 +618,16 @@ impl Compiler {
             array,
             sources,
             targets,
-            when: None,
             origin: self.origin(key.span),
         })
     }
 }
 
+/// A line of a message map: its keys, and its `set`.
+type Line<'n> = (&'n [(Node, Node)], Option<&'n Node>);
+
 /// The lines of a message map in the order in which their entries were made.
-fn collect_sets<'n>(node: &'n Node, found: &mut Vec<(&'n [(Node, Node)], Option<&'n Node>)>) {
+fn collect_sets<'n>(node: &'n Node, found: &mut Vec<Line<'n>>) {
     for member in node.members() {
         let Some(pairs) = member.pairs() else {
             continue;

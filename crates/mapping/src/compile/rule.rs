@@ -147,14 +147,10 @@ impl Compiler {
     fn map(&mut self, header: &MapHeader, node: &Node) -> Map {
         let scope = Scope {
             segment: header.segment,
-            current: header.data_type.as_ref().map(|data_type| Current {
-                data_type: Some(data_type.clone()),
-                field: None,
-            }),
+            current: header.data_type.as_ref().map(|_| Current::default()),
         };
         let origin = self.origin(header.span);
         let mut map = Map {
-            name: header.name.clone(),
             makes: header.makes.clone(),
             when: None,
             key: None,
@@ -502,7 +498,7 @@ impl Compiler {
             Shape::Primitive(_) | Shape::Coding | Shape::CodeableConcept => {
                 Some((Body::Value, false))
             }
-            Shape::Complex | Shape::Reference => {
+            Shape::Complex | Shape::Period | Shape::Reference => {
                 let type_name = self.r4.type_name(target.type_id);
                 self.error(
                     Code::WrongType,

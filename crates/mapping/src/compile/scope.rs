@@ -17,7 +17,6 @@ pub(crate) struct Scope {
 /// The value being mapped.
 #[derive(Clone, Default)]
 pub(crate) struct Current {
-    pub data_type: Option<String>,
     /// The field it is a repetition of, so that `PID-13.2` inside `each: PID-13` is the same repetition.
     pub field: Option<([u8; 3], u16)>,
 }
@@ -35,7 +34,6 @@ impl Scope {
         Scope {
             segment: self.segment,
             current: Some(Current {
-                data_type: resolved.data_type.clone(),
                 field: resolved.field,
             }),
         }
@@ -90,13 +88,13 @@ pub(crate) fn resolve(scope: &Scope, text: &PathText) -> Result<Resolved, Syntax
     let name = <[u8; 3]>::try_from(text.name.as_bytes()).unwrap_or(*b"???");
     let field_type = match v2::field(&text.name, text.field) {
         v2::Field::Known(data_type) => data_type,
-        v2::Field::NoSegment(near) => {
+        v2::Field::Unknown(near) => {
             return Err(unknown(
                 format!("there is no segment `{}` in HL7 v2", text.name),
                 near,
             ));
         }
-        v2::Field::NoField(count) => {
+        v2::Field::Beyond(count) => {
             return Err(unknown(
                 format!("{} has no field {}", text.name, text.field),
                 Some(format!(

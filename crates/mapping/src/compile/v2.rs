@@ -10,9 +10,9 @@ pub(crate) enum Field {
     /// It exists; its data type where one is defined (not for Z-segments and fields whose type varies).
     Known(Option<String>),
     /// No version has the segment; one that was probably meant.
-    NoSegment(Option<String>),
+    Unknown(Option<String>),
     /// The segment has only so many fields.
-    NoField(u16),
+    Beyond(u16),
 }
 
 /// The versions, newest first.
@@ -44,9 +44,9 @@ pub(crate) fn field(segment: &str, number: u16) -> Field {
     }
     if count == 0 {
         let near = closest(segment, for_version(Version::NEWEST).segment_names());
-        return Field::NoSegment(near.map(|near| format!("did you mean `{near}`?")));
+        return Field::Unknown(near.map(|near| format!("did you mean `{near}`?")));
     }
-    Field::NoField(count)
+    Field::Beyond(count)
 }
 
 pub(crate) fn is_segment(name: &str) -> bool {

@@ -21,29 +21,29 @@ pub(crate) struct Here<'r> {
     pub group: GroupId,
     /// The value being mapped.
     pub current: Option<Node<'r>>,
-    /// The resource being filled.
-    pub owner: u32,
     pub depth: u8,
 }
 
 impl<'r> Here<'r> {
-    pub fn at(self, current: Node<'r>) -> Here<'r> {
+    #[inline]
+    pub fn at(&self, current: Node<'r>) -> Here<'r> {
         Here {
             current: Some(current),
-            ..self
+            ..*self
         }
     }
 
-    pub fn deeper(self) -> Here<'r> {
+    #[inline]
+    pub fn deeper(&self) -> Here<'r> {
         Here {
             depth: self.depth.saturating_add(1),
-            ..self
+            ..*self
         }
     }
 }
 
 impl<'r> Run<'r> {
-    pub(crate) fn node(&self, access: Access, here: Here<'r>) -> Option<Node<'r>> {
+    pub(crate) fn node(&self, access: Access, here: &Here<'r>) -> Option<Node<'r>> {
         let mut node = match access.root {
             Root::Current => here.current?,
             Root::Segment(name) => self.segment(name, here)?.field(usize::from(access.field)),
@@ -61,15 +61,15 @@ impl<'r> Run<'r> {
     }
 
     /// The segment of that name that belongs to where we stand.
-    pub(crate) fn segment(&self, name: [u8; 3], here: Here<'r>) -> Option<Segment<'r>> {
-        if here.segment.name().as_bytes() == name {
+    pub(crate) fn segment(&self, name: [u8; 3], here: &Here<'r>) -> Option<Segment<'r>> {
+        if here.segment.id() == name {
             return Some(here.segment);
         }
         if &name == b"MSH" {
             return self
                 .message
                 .segment(0)
-                .filter(|segment| segment.name() == "MSH")
+                .filter(|segment| segment.id() == *b"MSH")
                 .or_else(|| self.first(name));
         }
         let slot = cache_slot(name, here.group);
@@ -98,9 +98,7 @@ impl<'r> Run<'r> {
     }
 
     fn first(&self, name: [u8; 3]) -> Option<Segment<'r>> {
-        self.message
-            .segments()
-            .find(|segment| segment.name().as_bytes() == name)
+        self.message.segments().find(|segment| segment.id() == name)
     }
 
     /// Directly in the group, else in a group inside it that is not another occurrence of where we come from.
@@ -110,7 +108,7 @@ impl<'r> Run<'r> {
             Item::Segment { index, .. } => self
                 .message
                 .segment(*index)
-                .filter(|segment| segment.name().as_bytes() == name),
+                .filter(|segment| segment.id() == name),
             Item::Group(_) => None,
         });
         direct.or_else(|| {
@@ -125,46 +123,53 @@ impl<'r> Run<'r> {
 
     /// The text of a node's first leaf, without the blanks that senders pad with; nothing when absent or `""`.
     pub(crate) fn text(&mut self, node: Node<'r>) -> Option<Cow<'r, str>> {
-        if node.is_null() {
-            self.take_null(node);
+        let text = node.text();
+        if text.is_empty() {
             return None;
         }
-        let text = node.text();
         self.take_first(node);
-        let text = match text {
-            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-            Cow::Owned(text) => {
-                self.odd_text(node);
-                match text.trim() {
-                    trimmed if trimmed.len() == text.len() => Cow::Owned(text),
-                    trimmed => Cow::Owned(trimmed.to_owned()),
-                }
-            }
-        };
-        // A component `""` of a field with others.
         if text == "\"\"" {
             self.take_null(node);
             return None;
         }
+        if matches!(text, Cow::Owned(_)) {
+            self.odd_text(node);
+        }
+        let text = trimmed(text);
         (!text.is_empty()).then_some(text)
     }
 
     /// The text for a test: nothing is marked as taken.
     pub(crate) fn peek(&self, node: Node<'r>) -> Cow<'r, str> {
-        if node.is_null() {
-            return Cow::Borrowed("");
-        }
         match node.text() {
-            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+            text if text == "\"\"" => Cow::Borrowed(""),
+            text => trimmed(text),
         }
     }
 
-    pub(crate) fn holds(&self, condition: &Condition, here: Here<'r>) -> bool {
-        let text = |access: &Access| {
-            self.node(*access, here)
+    /// The text at a path, remembered for the next test: a map asks for the same field again and again.
+    fn peek_at(&self, access: Access, here: &Here<'r>) -> Cow<'r, str> {
+        let fresh = || {
+            self.node(access, here)
                 .map_or(Cow::Borrowed(""), |node| self.peek(node))
         };
+        if access.root == Root::Current {
+            return fresh();
+        }
+        let asked = Some((access, here.segment.index()));
+        let (known, text) = self.peeked.get();
+        if known == asked {
+            return Cow::Borrowed(text);
+        }
+        let found = fresh();
+        if let Cow::Borrowed(text) = found {
+            self.peeked.set((asked, text));
+        }
+        found
+    }
+
+    pub(crate) fn holds(&self, condition: &Condition, here: &Here<'r>) -> bool {
+        let text = |access: &Access| self.peek_at(*access, here);
         match condition {
             Condition::All(parts) => parts.iter().all(|part| self.holds(part, here)),
             Condition::Any(parts) => parts.iter().any(|part| self.holds(part, here)),
@@ -211,7 +216,7 @@ impl<'r> Run<'r> {
     }
 
     /// A rule that had an effect has used what its condition looked at.
-    pub(crate) fn take_condition(&mut self, condition: &Condition, here: Here<'r>) {
+    pub(crate) fn take_condition(&mut self, condition: &Condition, here: &Here<'r>) {
         match condition {
             Condition::All(parts) | Condition::Any(parts) => parts
                 .iter()
@@ -224,6 +229,19 @@ impl<'r> Run<'r> {
             }
             _ => {}
         }
+    }
+}
+
+/// Without blanks around it; most texts have none.
+fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| *byte <= b' ' || *byte >= 0x80);
+    let bytes = text.as_bytes();
+    if !edge(bytes.first()) && !edge(bytes.last()) {
+        return text;
+    }
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Coded values: code tables, coding systems, assigning authorities.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use fhir::NameId;
 use fhir::primitive::Primitive;
@@ -26,18 +27,21 @@ struct Names {
     display: Key,
 }
 
-fn names() -> Names {
-    let key = |name: &str, order: u16| Key {
-        name: NameId::of(name).unwrap_or(NameId::RESOURCE_TYPE),
-        order,
-    };
-    Names {
-        coding: key("coding", 3),
-        text: key("text", 9),
-        system: key("system", 3),
-        code: key("code", 5),
-        display: key("display", 6),
-    }
+fn names() -> &'static Names {
+    static NAMES: OnceLock<Names> = OnceLock::new();
+    NAMES.get_or_init(|| {
+        let key = |name: &str, order: u16| Key {
+            name: NameId::of(name).unwrap_or(NameId::RESOURCE_TYPE),
+            order,
+        };
+        Names {
+            coding: key("coding", 3),
+            text: key("text", 4),
+            system: key("system", 3),
+            code: key("code", 5),
+            display: key("display", 6),
+        }
+    })
 }
 
 /// Code, text and system of one triplet of a CWE.
@@ -62,6 +66,10 @@ fn triplets(node: Node<'_>) -> impl Iterator<Item = Triplet<'_>> {
 
 impl<'r> Run<'r> {
     /// Translates the current value by a table into the slot.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one call site; a struct would only rename them"
+    )]
     pub(crate) fn table(
         &mut self,
         slot: Slot,
@@ -69,7 +77,7 @@ impl<'r> Run<'r> {
         table: TableId,
         miss: Option<Miss>,
         base: Option<MapId>,
-        here: Here<'r>,
+        here: &Here<'r>,
         origin: OriginId,
     ) -> Emitted {
         let (Some(node), plan) = (here.current, self.plan) else {
@@ -131,7 +139,7 @@ impl<'r> Run<'r> {
                 .and_then(|targets| targets.first())
             {
                 let object = self.open(slot, origin);
-                self.put_target(object, target, &keys, origin);
+                self.put_target(object, target, keys, origin);
                 self.take_triplet(&triplet);
                 return Emitted::Data;
             }
@@ -142,7 +150,7 @@ impl<'r> Run<'r> {
         self.miss(table, miss, node, origin, slot);
         if let Some(target) = &table.default {
             let object = self.open(slot, origin);
-            self.put_target(object, target, &keys, origin);
+            self.put_target(object, target, keys, origin);
             return Emitted::Data;
         }
         if miss == Miss::Drop {
@@ -162,7 +170,7 @@ impl<'r> Run<'r> {
         table: &'r Table,
         miss: Miss,
         base: Option<MapId>,
-        here: Here<'r>,
+        here: &Here<'r>,
         node: Node<'r>,
         origin: OriginId,
     ) -> Emitted {
@@ -178,8 +186,8 @@ impl<'r> Run<'r> {
                     let object = self.open(slot, origin);
                     let codings = self.state.tree.add_array(object, keys.coding);
                     let coding = self.open(Slot::Element(codings), origin);
-                    self.put_target(coding, target, &keys, origin);
-                    self.plain_codings(codings, node, &keys, origin);
+                    self.put_target(coding, target, keys, origin);
+                    self.plain_codings(codings, node, keys, origin);
                     return Emitted::Data;
                 }
                 (_, Miss::Drop) if valued => return Emitted::Nothing,
@@ -198,7 +206,7 @@ impl<'r> Run<'r> {
                 Some(targets) => {
                     for target in targets {
                         let coding = self.open(Slot::Element(codings), origin);
-                        self.put_target(coding, target, &keys, origin);
+                        self.put_target(coding, target, keys, origin);
                     }
                     // The source code stays beside a translation into another system, if it said which system it is of.
                     let translated = targets.iter().all(|target| {
@@ -206,17 +214,17 @@ impl<'r> Run<'r> {
                             || !target.system.starts_with(V2_TABLES)
                     });
                     if translated && triplet.system.is_some_and(|system| system.is_valued()) {
-                        self.put_triplet(codings, &triplet, &keys, origin);
+                        self.put_triplet(codings, &triplet, keys, origin);
                     } else {
                         self.take_triplet(&triplet);
                     }
                 }
                 None => {
-                    self.put_triplet(codings, &triplet, &keys, origin);
+                    self.put_triplet(codings, &triplet, keys, origin);
                 }
             }
         }
-        self.concept_text(object, node, true, &keys, origin);
+        self.concept_text(object, node, true, keys, origin);
         Emitted::Data
     }
 
@@ -230,8 +238,8 @@ impl<'r> Run<'r> {
         let keys = names();
         let object = self.open(slot, origin);
         let codings = self.state.tree.add_array(object, keys.coding);
-        let any = self.plain_codings(codings, node, &keys, origin);
-        let text = self.concept_text(object, node, any, &keys, origin);
+        let any = self.plain_codings(codings, node, keys, origin);
+        let text = self.concept_text(object, node, any, keys, origin);
         if any || text {
             return Emitted::Data;
         }
@@ -244,7 +252,7 @@ impl<'r> Run<'r> {
         let object = self.open(slot, origin);
         let found = triplets(node)
             .next()
-            .is_some_and(|triplet| self.triplet_into(object, &triplet, &keys, origin));
+            .is_some_and(|triplet| self.triplet_into(object, &triplet, keys, origin));
         if found {
             return Emitted::Data;
         }
@@ -256,7 +264,7 @@ impl<'r> Run<'r> {
         &mut self,
         codings: NodeId,
         node: Node<'r>,
-        keys: &Names,
+        keys: &'static Names,
         origin: OriginId,
     ) -> bool {
         let mut any = false;
@@ -270,7 +278,7 @@ impl<'r> Run<'r> {
         &mut self,
         codings: NodeId,
         triplet: &Triplet<'r>,
-        keys: &Names,
+        keys: &'static Names,
         origin: OriginId,
     ) -> bool {
         if !triplet.code.is_valued() {
@@ -288,7 +296,7 @@ impl<'r> Run<'r> {
         &mut self,
         coding: NodeId,
         triplet: &Triplet<'r>,
-        keys: &Names,
+        keys: &'static Names,
         origin: OriginId,
     ) -> bool {
         let Some(code) = self.text(triplet.code) else {
@@ -332,7 +340,7 @@ impl<'r> Run<'r> {
         object: NodeId,
         node: Node<'r>,
         coded: bool,
-        keys: &Names,
+        keys: &'static Names,
         origin: OriginId,
     ) -> bool {
         let composite = node.level() != Level::Subcomponent;
@@ -358,7 +366,13 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn put_target(&mut self, coding: NodeId, target: &Target, keys: &Names, origin: OriginId) {
+    fn put_target(
+        &mut self,
+        coding: NodeId,
+        target: &Target,
+        keys: &'static Names,
+        origin: OriginId,
+    ) {
         if !target.system.is_empty() {
             self.put_member(
                 coding,
@@ -468,7 +482,9 @@ impl<'r> Run<'r> {
     ) -> Cow<'r, str> {
         let mut read =
             |node: Option<Node<'r>>| node.and_then(|node| self.text(node)).unwrap_or_default();
-        let (namespace, universal, kind) = (read(namespace), read(universal), read(kind));
+        let (namespace, universal) = (read(namespace), read(universal));
+        // The type only says what the id itself shows.
+        read(kind);
         let known = |name: &str| {
             let table = self
                 .plan
@@ -492,7 +508,7 @@ impl<'r> Run<'r> {
             if is_uri(id) {
                 return Cow::Owned(id.clone().into_owned());
             }
-            if uuid::Uuid::try_parse(id).is_ok() || matches!(&*kind, "UUID" | "GUID") {
+            if uuid::Uuid::try_parse(id).is_ok() {
                 return Cow::Owned(format!("urn:uuid:{}", id.to_ascii_lowercase()));
             }
         }

@@ -17,7 +17,7 @@ impl<'r> Run<'r> {
         &mut self,
         parent: NodeId,
         fields: &'r [Field],
-        here: Here<'r>,
+        here: &Here<'r>,
     ) -> Emitted {
         let mut emitted = Emitted::Nothing;
         for field in fields {
@@ -26,7 +26,7 @@ impl<'r> Run<'r> {
         emitted
     }
 
-    fn field(&mut self, parent: NodeId, field: &'r Field, here: Here<'r>) -> Emitted {
+    fn field(&mut self, parent: NodeId, field: &'r Field, here: &Here<'r>) -> Emitted {
         if field.array {
             let mut emitted = Emitted::Nothing;
             let slot = Slot::Append(parent, field.key);
@@ -41,7 +41,7 @@ impl<'r> Run<'r> {
             }
             return emitted;
         }
-        let there = self.state.tree.get(parent, field.key.name);
+        let (there, other) = self.state.tree.find(parent, field.key);
         let slot = match there {
             None => Slot::Member(parent, field.key),
             Some(_) if field.replace => Slot::Member(parent, field.key),
@@ -49,10 +49,7 @@ impl<'r> Run<'r> {
             Some(node) if self.state.tree.kind(node) == Kind::Object => Slot::Into(node),
             Some(_) => return Emitted::Nothing,
         };
-        let taken_choice = field
-            .choice
-            .iter()
-            .any(|other| self.state.tree.get(parent, *other).is_some());
+        let taken_choice = field.choice && other;
         for rule in &field.rules {
             if taken_choice {
                 if !rule.constant && self.would_apply(rule, here) {
@@ -70,14 +67,36 @@ impl<'r> Run<'r> {
                 if let (Some(old), Slot::Member(..)) = (there, slot) {
                     self.state.tree.remove(parent, old);
                 }
+                if field.shape == Shape::Period {
+                    self.keep_in_order(parent, field, rule.origin);
+                }
                 return emitted;
             }
         }
         Emitted::Nothing
     }
 
+    /// A period that ends before it starts is a mistake of the sender: its end is left out, and told.
+    fn keep_in_order(&mut self, parent: NodeId, field: &Field, origin: OriginId) {
+        let Some(period) = self.state.tree.get(parent, field.key.name) else {
+            return;
+        };
+        let tree = &self.state.tree;
+        let part = |name: &str| {
+            let node = tree.get(period, fhir::NameId::of(name)?)?;
+            Some((node, tree.text(node)))
+        };
+        if let (Some((_, start)), Some((end, text))) = (part("start"), part("end"))
+            && fhir::primitive::compare(start, text) == Some(std::cmp::Ordering::Greater)
+        {
+            self.state.tree.remove(period, end);
+            let slot = Slot::Member(parent, field.key);
+            self.note(ReportCode::BadValue, None, origin, slot);
+        }
+    }
+
     /// Whether a rule that may not write would have something to say.
-    fn would_apply(&self, rule: &Rule, here: Here<'r>) -> bool {
+    fn would_apply(&self, rule: &Rule, here: &Here<'r>) -> bool {
         let current = match rule.select {
             Select::Here => {
                 return rule
@@ -92,7 +111,7 @@ impl<'r> Run<'r> {
                 && rule
                     .when
                     .as_ref()
-                    .is_none_or(|when| self.holds(when, here.at(node)))
+                    .is_none_or(|when| self.holds(when, &here.at(node)))
         })
     }
 
@@ -101,7 +120,7 @@ impl<'r> Run<'r> {
         slot: Slot,
         shape: Shape,
         rule: &'r Rule,
-        here: Here<'r>,
+        here: &Here<'r>,
     ) -> Emitted {
         if !self.step(rule.origin) {
             return Emitted::Nothing;
@@ -109,7 +128,7 @@ impl<'r> Run<'r> {
         match rule.select {
             Select::Here => self.once(slot, shape, rule, here),
             Select::From(access) => match self.node(access, here) {
-                Some(node) if node.is_valued() => self.once(slot, shape, rule, here.at(node)),
+                Some(node) if node.is_valued() => self.once(slot, shape, rule, &here.at(node)),
                 Some(node) if node.is_null() => {
                     self.take_null(node);
                     Emitted::Nothing
@@ -125,7 +144,7 @@ impl<'r> Run<'r> {
                     if repetition.is_null() {
                         self.take_null(repetition);
                     } else if repetition.is_valued() {
-                        emitted = emitted.max(self.once(slot, shape, rule, here.at(repetition)));
+                        emitted = emitted.max(self.once(slot, shape, rule, &here.at(repetition)));
                         if emitted != Emitted::Nothing && matches!(slot, Slot::Member(..)) {
                             break;
                         }
@@ -136,7 +155,7 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn once(&mut self, slot: Slot, shape: Shape, rule: &'r Rule, here: Here<'r>) -> Emitted {
+    fn once(&mut self, slot: Slot, shape: Shape, rule: &'r Rule, here: &Here<'r>) -> Emitted {
         if let Some(when) = &rule.when
             && !self.holds(when, here)
         {
@@ -151,7 +170,7 @@ impl<'r> Run<'r> {
         emitted
     }
 
-    fn body(&mut self, slot: Slot, shape: Shape, rule: &'r Rule, here: Here<'r>) -> Emitted {
+    fn body(&mut self, slot: Slot, shape: Shape, rule: &'r Rule, here: &Here<'r>) -> Emitted {
         let origin = rule.origin;
         match &rule.body {
             Body::Value => match (shape, here.current) {
@@ -179,7 +198,7 @@ impl<'r> Run<'r> {
             Body::Map(map) => match self.plan.maps.get(*map).map(|map| &map.makes) {
                 Some(Makes::Resource(_)) => {
                     let resource = self.remembered(rule, here, |run| {
-                        run.map_resource(*map, &rule.set, here.deeper(), origin)
+                        run.map_resource(*map, &rule.set, &here.deeper(), origin)
                     });
                     self.put_resource(slot, resource, origin)
                 }
@@ -224,7 +243,7 @@ impl<'r> Run<'r> {
         &mut self,
         map: MapId,
         set: &'r [Field],
-        here: Here<'r>,
+        here: &Here<'r>,
         origin: OriginId,
     ) -> Option<u32> {
         let map = self.plan.maps.get(map)?;
@@ -252,7 +271,7 @@ impl<'r> Run<'r> {
         shape: Shape,
         template: &'r crate::plan::Template,
         rule: &Rule,
-        here: Here<'r>,
+        here: &Here<'r>,
     ) -> Emitted {
         let (Shape::Primitive(primitive), Some(rendered)) = (shape, self.render(template, here))
         else {
@@ -275,16 +294,16 @@ impl<'r> Run<'r> {
         fields: &'r [Field],
         set: &'r [Field],
         constant: bool,
-        here: Here<'r>,
+        here: &Here<'r>,
         origin: OriginId,
     ) -> Emitted {
         if self.too_deep(here.depth, origin) {
             return Emitted::Nothing;
         }
         let node = self.open(slot, origin);
-        let emitted = self.fields(node, fields, here.deeper());
+        let emitted = self.fields(node, fields, &here.deeper());
         if emitted >= Emitted::Linked || (constant && emitted == Emitted::Constant) {
-            return emitted.max(self.fields(node, set, here.deeper()));
+            return emitted.max(self.fields(node, set, &here.deeper()));
         }
         self.close_empty(slot, node);
         Emitted::Nothing
@@ -297,7 +316,7 @@ impl<'r> Run<'r> {
         shape: Shape,
         map: MapId,
         set: &'r [Field],
-        here: Here<'r>,
+        here: &Here<'r>,
         origin: OriginId,
     ) -> Emitted {
         let Some(map) = self.plan.maps.get(map) else {
@@ -306,7 +325,7 @@ impl<'r> Run<'r> {
         if self.too_deep(here.depth, origin) || !self.step(map.origin) {
             return Emitted::Nothing;
         }
-        let deeper = here.deeper();
+        let deeper = &here.deeper();
         if let Some(when) = &map.when
             && !self.holds(when, deeper)
         {
@@ -336,7 +355,7 @@ impl<'r> Run<'r> {
     }
 
     /// `set:` beside `table:` goes to the object that was just made.
-    fn set_last(&mut self, slot: Slot, set: &'r [Field], here: Here<'r>) {
+    fn set_last(&mut self, slot: Slot, set: &'r [Field], here: &Here<'r>) {
         let made = match slot {
             Slot::Member(parent, key) => self.state.tree.get(parent, key.name),
             Slot::Element(parent) => self
@@ -354,7 +373,7 @@ impl<'r> Run<'r> {
             Slot::Into(node) => Some(node),
         };
         if let Some(node) = made {
-            self.fields(node, set, here.deeper());
+            self.fields(node, set, &here.deeper());
         }
     }
 
@@ -365,16 +384,11 @@ impl<'r> Run<'r> {
         key: Option<&'r Identity>,
         write: WriteMode,
         contents: Contents<'r>,
-        here: Here<'r>,
+        here: &Here<'r>,
         origin: OriginId,
     ) -> Option<u32> {
         let identified = self.identify(type_name, key, here);
-        if let Some(known) = self
-            .state
-            .by_identity
-            .get(&(type_name, identified.uuid))
-            .copied()
-        {
+        if let Some(known) = self.state.by_identity.get(&identified.uuid).copied() {
             return self.add_to(known, contents, here, origin);
         }
         let number = u32::try_from(self.state.made.len()).ok()?;
@@ -392,18 +406,13 @@ impl<'r> Run<'r> {
             write,
             condition: identified.condition,
         });
-        let inner = Here {
-            owner: number,
-            ..here.deeper()
-        };
+        let inner = &here.deeper();
         if self.fields(node, contents.fields, inner) != Emitted::Data {
             // Whatever it referred to would have been data; so it stands last.
             self.state.made.truncate(number as usize);
             return None;
         }
-        self.state
-            .by_identity
-            .insert((type_name, identified.uuid), number);
+        self.state.by_identity.insert(identified.uuid, number);
         self.fields(node, contents.set, inner);
         self.ensure_identifier(number);
         Some(number)
@@ -413,15 +422,12 @@ impl<'r> Run<'r> {
         &mut self,
         known: u32,
         contents: Contents<'r>,
-        here: Here<'r>,
+        here: &Here<'r>,
         origin: OriginId,
     ) -> Option<u32> {
         let scratch = self.state.tree.object();
         self.state.tree.set_origin(scratch, origin);
-        let inner = Here {
-            owner: known,
-            ..here.deeper()
-        };
+        let inner = &here.deeper();
         self.fields(scratch, contents.fields, inner);
         self.fields(scratch, contents.set, inner);
         let there = self.state.made.get(known as usize)?.node;
@@ -430,7 +436,7 @@ impl<'r> Run<'r> {
     }
 
     /// Adds a map's elements to a resource made earlier.
-    pub(crate) fn add_map(&mut self, resource: u32, map: MapId, here: Here<'r>) {
+    pub(crate) fn add_map(&mut self, resource: u32, map: MapId, here: &Here<'r>) {
         let (Some(map), Some(made)) = (
             self.plan.maps.get(map),
             self.state.made.get(resource as usize),
@@ -444,14 +450,7 @@ impl<'r> Run<'r> {
             }
             self.take_condition(when, here);
         }
-        self.fields(
-            node,
-            &map.fields,
-            Here {
-                owner: resource,
-                ..here
-            },
-        );
+        self.fields(node, &map.fields, here);
     }
 
     // === what was used ===
@@ -502,7 +501,7 @@ impl<'r> Run<'r> {
         }
     }
 
-    pub(crate) fn condition_holds(&self, condition: Option<&Condition>, here: Here<'r>) -> bool {
+    pub(crate) fn condition_holds(&self, condition: Option<&Condition>, here: &Here<'r>) -> bool {
         condition.is_none_or(|condition| self.holds(condition, here))
     }
 }

@@ -1,6 +1,8 @@
 //! Which resource it is: ids made from what identifies it, so that the next message meets the same one.
 
-use fhir::NameId;
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 use fhir::tree::{Key, NodeId};
 use hl7v2::Node;
 use uuid::Uuid;
@@ -30,7 +32,7 @@ impl<'r> Run<'r> {
         &mut self,
         type_name: &str,
         key: Option<&'r Identity>,
-        here: Here<'r>,
+        here: &Here<'r>,
     ) -> Identified {
         if let Some(found) = key.and_then(|key| self.by_key(type_name, key, here)) {
             return found;
@@ -45,7 +47,12 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn by_key(&mut self, type_name: &str, key: &'r Identity, here: Here<'r>) -> Option<Identified> {
+    fn by_key(
+        &mut self,
+        type_name: &str,
+        key: &'r Identity,
+        here: &Here<'r>,
+    ) -> Option<Identified> {
         let mut text = String::with_capacity(96);
         text.push_str(type_name);
         text.push(END);
@@ -64,7 +71,8 @@ impl<'r> Run<'r> {
                         .find_map(|name| self.bound(*name))
                         .and_then(|resource| self.state.made.get(resource as usize))
                     {
-                        super::text::append(&mut text, format_args!("{}", made.uuid.simple()));
+                        let mut buffer = Uuid::encode_buffer();
+                        text.push_str(made.uuid.simple().encode_lower(&mut buffer));
                     }
                 }
                 Part::Sender => text.push_str(&self.state.sender),
@@ -111,7 +119,7 @@ impl<'r> Run<'r> {
         &mut self,
         access: Access,
         canonical: Canonical,
-        here: Here<'r>,
+        here: &Here<'r>,
         text: &mut String,
     ) -> bool {
         let Some(node) = self.node(access, here).filter(|node| node.is_valued()) else {
@@ -219,7 +227,7 @@ impl<'r> Run<'r> {
     }
 
     /// System and value of a key that is one identifier.
-    fn condition(&mut self, key: &Identity, here: Here<'r>) -> Option<(String, String)> {
+    fn condition(&mut self, key: &Identity, here: &Here<'r>) -> Option<(String, String)> {
         let [Part::Value(choices)] = key.parts.as_slice() else {
             return None;
         };
@@ -248,55 +256,85 @@ impl<'r> Run<'r> {
     /// Makes sure that the resource has the identifier its conditional write asks for; a type that can't have one is
     /// written by id.
     pub(crate) fn ensure_identifier(&mut self, resource: u32) {
-        let Some(made) = self.state.made.get(resource as usize) else {
+        let Some(made) = self.state.made.get_mut(resource as usize) else {
             return;
         };
-        let (root, uuid, type_name, condition) =
-            (made.node, made.uuid, made.type_name, made.condition.clone());
-        let r4 = fhir::definitions::r4();
-        let element = r4
-            .type_(type_name)
-            .and_then(|type_id| r4.element(type_id, "identifier"));
-        let Some(element) = element.filter(|element| element.is_array()) else {
-            if let Some(made) = self.state.made.get_mut(resource as usize) {
-                made.condition = None;
-            }
+        let Some(keys) = identifier_keys(made.type_name) else {
+            made.condition = None;
             return;
         };
-        let (system, value) = condition
-            .unwrap_or_else(|| ("urn:ietf:rfc:3986".to_owned(), format!("urn:uuid:{uuid}")));
-        let key = Key {
-            name: element.name,
-            order: element.order,
-        };
-        let list = match self.state.tree.get(root, key.name) {
+        let (root, uuid) = (made.node, made.uuid);
+        let (system, value) = made.condition.take().unwrap_or_else(|| {
+            let mut buffer = Uuid::encode_buffer();
+            let urn = uuid.urn().encode_lower(&mut buffer).to_owned();
+            ("urn:ietf:rfc:3986".to_owned(), urn)
+        });
+        let list = match self.state.tree.get(root, keys.identifier.name) {
             Some(list) => list,
-            None => self.state.tree.add_array(root, key),
+            None => self.state.tree.add_array(root, keys.identifier),
         };
-        if !self.has_identifier(list, &system, &value) {
-            let identifier = self.state.tree.push_object(list);
-            for (name, order, text) in [("system", 6, &system), ("value", 7, &value)] {
-                if let Some(name) = NameId::of(name) {
-                    self.state
-                        .tree
-                        .add_string(identifier, Key { name, order }, text);
-                }
-            }
+        if !self.has_identifier(list, &system, &value, &keys) {
+            let tree = &mut self.state.tree;
+            let identifier = tree.push_object(list);
+            tree.add_string(identifier, keys.system, &system);
+            tree.add_string(identifier, keys.value, &value);
         }
         if let Some(made) = self.state.made.get_mut(resource as usize) {
             made.condition = Some((system, value));
         }
     }
 
-    fn has_identifier(&self, list: NodeId, system: &str, value: &str) -> bool {
+    fn has_identifier(
+        &self,
+        list: NodeId,
+        system: &str,
+        value: &str,
+        keys: &IdentifierKeys,
+    ) -> bool {
         let tree = &self.state.tree;
-        let text = |parent: NodeId, name: &str| {
-            NameId::of(name)
-                .and_then(|name| tree.get(parent, name))
+        let text = |parent: NodeId, key: Key| {
+            tree.get(parent, key.name)
                 .map_or("", |node| tree.text(node))
         };
         tree.children(list).any(|(_, identifier)| {
-            text(identifier, "system") == system && text(identifier, "value") == value
+            text(identifier, keys.value) == value && text(identifier, keys.system) == system
         })
     }
+}
+
+/// Where a resource has its identifiers.
+#[derive(Clone, Copy)]
+struct IdentifierKeys {
+    identifier: Key,
+    system: Key,
+    value: Key,
+}
+
+/// `None` for a type that has no list of identifiers.
+fn identifier_keys(type_name: &'static str) -> Option<IdentifierKeys> {
+    static KEYS: OnceLock<HashMap<&'static str, IdentifierKeys>> = OnceLock::new();
+    let keys = KEYS.get_or_init(|| {
+        let r4 = fhir::definitions::r4();
+        let key = |type_id, name: &str| {
+            let element = r4.element(type_id, name)?;
+            let key = Key {
+                name: element.name,
+                order: element.order,
+            };
+            Some((key, element.is_array()))
+        };
+        let identifier = r4.type_("Identifier");
+        let part = |name: &str| identifier.and_then(|id| key(id, name)).map(|(key, _)| key);
+        let of = |type_id| {
+            let (identifier, _) = key(type_id, "identifier").filter(|(_, array)| *array)?;
+            let keys = IdentifierKeys {
+                identifier,
+                system: part("system")?,
+                value: part("value")?,
+            };
+            Some((r4.type_name(type_id), keys))
+        };
+        r4.types().filter_map(of).collect()
+    });
+    keys.get(type_name).copied()
 }

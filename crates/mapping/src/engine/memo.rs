@@ -5,13 +5,13 @@
 //! inputs give the same resource, and take the same parts of the message.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use hl7v2::Node;
 
-use super::Run;
 use super::access::Here;
+use super::{Run, Spread};
 use crate::plan::{
     Access, Argument, Body, BoundId, Call, Condition, Field, Identity, Makes, OriginId, Part,
     Piece, Plan, Root, Rule, Select, Template, Test,
@@ -32,12 +32,12 @@ pub(crate) struct Inputs {
 const MAX_DEPTH: u8 = 24;
 
 /// Inputs by rule, kept from message to message.
-pub(crate) type Known = HashMap<OriginId, Arc<Inputs>>;
+pub(crate) type Known = HashMap<OriginId, Arc<Inputs>, Spread>;
 
 /// What was made in this message.
 #[derive(Default)]
 pub(crate) struct Memo {
-    made: HashMap<(OriginId, u64), Vec<Remembered>>,
+    made: HashMap<(OriginId, u64), Vec<Remembered>, Spread>,
 }
 
 struct Remembered {
@@ -65,7 +65,7 @@ impl<'r> Run<'r> {
     pub(crate) fn remembered(
         &mut self,
         rule: &'r Rule,
-        here: Here<'r>,
+        here: &Here<'r>,
         make: impl FnOnce(&mut Self) -> Option<u32>,
     ) -> Option<u32> {
         let plan = self.plan;
@@ -79,7 +79,7 @@ impl<'r> Run<'r> {
             return make(self);
         }
         let mut parts = Vec::with_capacity(inputs.accesses.len() + 1);
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = Spread::default();
         let own = (inputs.current || !matches!(rule.select, Select::Here)).then_some(here.current);
         let nodes = inputs
             .accesses
@@ -95,7 +95,7 @@ impl<'r> Run<'r> {
                 },
                 span,
             );
-            self.bytes(span).hash(&mut hasher);
+            hasher.write(self.bytes(span));
             parts.push(span);
         }
         for name in &inputs.bound {

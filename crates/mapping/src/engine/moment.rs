@@ -5,7 +5,7 @@ use std::fmt::Write;
 use fhir::primitive::{Primitive, check};
 use hl7v2::dtm::{self, Dtm, DtmError, Tolerance};
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 /// What became of a time.
 #[derive(Debug, PartialEq)]
@@ -55,29 +55,48 @@ pub(crate) fn convert(primitive: Primitive, text: &str, zone: Option<&TimeZone>)
             Moment::CutToDate(value)
         };
     };
-    let written =
-        write!(value, "T{hour:02}:{minute:02}:{second:02}").and_then(|()| match dtm.fraction {
-            Some((digits, count)) if count > 0 => {
-                write!(value, ".{digits:0width$}", width = usize::from(count))
-            }
-            _ => Ok(()),
-        });
-    let sign = if offset < 0 { '-' } else { '+' };
-    let (hours, minutes) = (offset.abs() / 60, offset.abs() % 60);
-    match written.and_then(|()| write!(value, "{sign}{hours:02}:{minutes:02}")) {
-        Ok(()) => Moment::Value(value),
-        Err(_) => Moment::Bad,
+    clock(&mut value, 'T', [hour, minute, second], dtm.fraction);
+    let minutes = offset.unsigned_abs();
+    value.push(if offset < 0 { '-' } else { '+' });
+    two(&mut value, minutes / 60);
+    value.push(':');
+    two(&mut value, minutes % 60);
+    Moment::Value(value)
+}
+
+/// Two digits.
+fn two(out: &mut String, number: impl Into<u32>) {
+    let number = number.into();
+    for digit in [number / 10 % 10, number % 10] {
+        out.push(char::from_digit(digit, 10).unwrap_or('0'));
+    }
+}
+
+/// A sign, then hours, minutes and seconds with as many digits of a second as there were.
+fn clock(
+    out: &mut String,
+    sign: char,
+    [hour, minute, second]: [u8; 3],
+    fraction: Option<(u32, u8)>,
+) {
+    out.push(sign);
+    two(out, hour);
+    out.push(':');
+    two(out, minute);
+    out.push(':');
+    two(out, second);
+    if let Some((digits, count)) = fraction.filter(|(_, count)| *count > 0) {
+        // Writing to a String can't fail.
+        let _ = write!(out, ".{digits:0width$}", width = usize::from(count));
     }
 }
 
 fn date(out: &mut String, dtm: &Dtm) {
-    // Writing to a String can't fail.
-    let _ = write!(out, "{:04}", dtm.year);
-    if let Some(month) = dtm.month {
-        let _ = write!(out, "-{month:02}");
-        if let Some(day) = dtm.day {
-            let _ = write!(out, "-{day:02}");
-        }
+    two(out, dtm.year / 100);
+    two(out, dtm.year % 100);
+    for part in [dtm.month, dtm.day].into_iter().map_while(|part| part) {
+        out.push('-');
+        two(out, part);
     }
 }
 
@@ -102,18 +121,20 @@ fn local_offset(
         0,
     )
     .ok()?;
-    let zoned = zone.to_ambiguous_zoned(civil).compatible().ok()?;
-    Some(zoned.offset().seconds() / 60)
+    let offset = match zone.to_ambiguous_timestamp(civil).offset() {
+        AmbiguousOffset::Unambiguous { offset } => offset,
+        AmbiguousOffset::Gap { before, .. } | AmbiguousOffset::Fold { before, .. } => before,
+    };
+    Some(offset.seconds() / 60)
 }
 
 fn time(text: &str) -> Moment {
     match dtm::parse_tm(text, Tolerance::LENIENT) {
         Ok(tm) => {
             let (minute, second) = (tm.minute.unwrap_or(0), tm.second.unwrap_or(0));
-            let mut value = format!("{:02}:{minute:02}:{second:02}", tm.hour);
-            if let Some((digits, count)) = tm.fraction.filter(|(_, count)| *count > 0) {
-                let _ = write!(value, ".{digits:0width$}", width = usize::from(count));
-            }
+            let mut value = String::with_capacity(16);
+            clock(&mut value, 'T', [tm.hour, minute, second], tm.fraction);
+            value.remove(0);
             Moment::Value(value)
         }
         Err(DtmError::NoValue) => Moment::NoValue,

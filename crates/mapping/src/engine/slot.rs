@@ -143,7 +143,9 @@ impl<'r> Run<'r> {
             },
             Primitive::Decimal => decimal(text),
             Primitive::Integer | Primitive::PositiveInt | Primitive::UnsignedInt => integer(text),
-            Primitive::String | Primitive::Markdown => printable(text),
+            Primitive::String | Primitive::Markdown if check(primitive, text).is_err() => {
+                printable(text)
+            }
             Primitive::Base64Binary if text.contains(char::is_whitespace) => {
                 Cow::Owned(text.split_whitespace().collect())
             }

@@ -22,7 +22,7 @@ impl<'r> Run<'r> {
     pub(crate) fn render(
         &mut self,
         template: &'r Template,
-        here: Here<'r>,
+        here: &Here<'r>,
     ) -> Option<Rendered<'r>> {
         match template.pieces.as_slice() {
             [Piece::Text(text)] => Some(Rendered {
@@ -56,7 +56,7 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn pieces(&mut self, pieces: &'r [Piece], here: Here<'r>, out: &mut String) -> Option<()> {
+    fn pieces(&mut self, pieces: &'r [Piece], here: &Here<'r>, out: &mut String) -> Option<()> {
         for piece in pieces {
             match piece {
                 Piece::Text(text) => out.push_str(text),
@@ -87,7 +87,7 @@ impl<'r> Run<'r> {
         Some(())
     }
 
-    fn test(&mut self, test: &'r Test, here: Here<'r>) -> bool {
+    fn test(&mut self, test: &'r Test, here: &Here<'r>) -> bool {
         match test {
             Test::Valued(argument) => self
                 .argument(argument, here)
@@ -106,7 +106,7 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn argument(&mut self, argument: &'r Argument, here: Here<'r>) -> Option<Cow<'r, str>> {
+    fn argument(&mut self, argument: &'r Argument, here: &Here<'r>) -> Option<Cow<'r, str>> {
         match argument {
             Argument::Value(access) => {
                 let node = self.node(*access, here)?;
@@ -117,14 +117,14 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn argument_node(&self, call: &Call, number: usize, here: Here<'r>) -> Option<Node<'r>> {
+    fn argument_node(&self, call: &Call, number: usize, here: &Here<'r>) -> Option<Node<'r>> {
         match call.arguments.get(number)? {
             Argument::Value(access) => self.node(*access, here),
             _ => None,
         }
     }
 
-    fn call(&mut self, call: &'r Call, here: Here<'r>) -> Option<Cow<'r, str>> {
+    fn call(&mut self, call: &'r Call, here: &Here<'r>) -> Option<Cow<'r, str>> {
         // Those that look at more than a text.
         match call.helper {
             Helper::Whole => {
@@ -251,7 +251,7 @@ impl<'r> Run<'r> {
     fn handlebars_context(
         &mut self,
         reads: &'r [(Vec<String>, Access, bool)],
-        here: Here<'r>,
+        here: &Here<'r>,
     ) -> Value {
         let mut context = Map::new();
         for (path, access, every) in reads {

@@ -8,9 +8,9 @@ use crate::plan::Ignore;
 
 impl<'r> Run<'r> {
     /// Fields that a map ignores on purpose.
-    pub(crate) fn take_ignored(&mut self, fields: &'r [Ignore], here: Here<'r>) {
+    pub(crate) fn take_ignored(&mut self, fields: &'r [Ignore], here: &Here<'r>) {
         for ignore in fields {
-            let own = here.segment.name().as_bytes() == ignore.segment;
+            let own = here.segment.id() == ignore.segment;
             if own && self.condition_holds(ignore.when.as_ref(), here) {
                 let leaves = here.segment.field(usize::from(ignore.field)).leaves();
                 self.take(leaves);
@@ -28,7 +28,7 @@ impl<'r> Run<'r> {
             if left.peek().is_none() {
                 continue;
             }
-            let header = segment.name() == "MSH";
+            let header = segment.id() == *b"MSH";
             let touched = segment.leaves().any(|leaf| self.is_taken(leaf));
             if !touched && !header {
                 self.report_unmapped(segment.place());

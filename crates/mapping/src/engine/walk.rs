@@ -142,11 +142,10 @@ impl<'r> Run<'r> {
         {
             return;
         }
-        let here = Here {
+        let here = &Here {
             segment,
             group,
             current: None,
-            owner: u32::MAX,
             depth: 0,
         };
         if !self.condition_holds(entry.when.as_ref(), here)
@@ -196,16 +195,12 @@ impl<'r> Run<'r> {
             self.take_condition(when, here);
         }
         self.take_ignored(&map.ignore, here);
-        let here = Here {
-            owner: resource,
-            ..here
-        };
         for set in &entry.set {
             self.set(set, resource, here);
         }
     }
 
-    fn make(&mut self, entry: &'r Entry, type_name: &'static str, here: Here<'r>) -> Option<u32> {
+    fn make(&mut self, entry: &'r Entry, type_name: &'static str, here: &Here<'r>) -> Option<u32> {
         let plan = self.plan;
         let map = plan.maps.get(entry.map)?;
         let contents = Contents {
@@ -222,7 +217,7 @@ impl<'r> Run<'r> {
         )
     }
 
-    fn set(&mut self, set: &'r Set, resource: u32, here: Here<'r>) {
+    fn set(&mut self, set: &'r Set, resource: u32, here: &Here<'r>) {
         let target = match set.target {
             Some(name) => self.bound(name),
             None => Some(resource),
@@ -238,11 +233,8 @@ impl<'r> Run<'r> {
     /// The nearest earlier segment among the anchors.
     fn anchor(&self, segment: Segment<'r>, anchors: &[[u8; 3]]) -> Option<[u8; 3]> {
         (0..segment.index()).rev().find_map(|index| {
-            let name = self.message.segment(index)?.name();
-            anchors
-                .iter()
-                .find(|anchor| name.as_bytes() == anchor.as_slice())
-                .copied()
+            let name = self.message.segment(index)?.id();
+            anchors.iter().find(|anchor| name == **anchor).copied()
         })
     }
 
@@ -272,7 +264,7 @@ impl<'r> Run<'r> {
             .iter()
             .rev()
             .find(|binding| binding.name == name)?;
-        let own = segment_name(segment);
+        let own = segment.id();
         let free = binding
             .from
             .iter()
@@ -282,7 +274,7 @@ impl<'r> Run<'r> {
 
     fn bind(&mut self, name: BoundId, resource: u32, segment: Segment<'r>) {
         self.state.bound.push((name, resource));
-        let from = vec![(segment_name(segment), segment.index())];
+        let from = vec![(segment.id(), segment.index())];
         if let Some(frame) = self.state.frames.last_mut() {
             frame.bindings.push(Binding {
                 name,
@@ -294,7 +286,7 @@ impl<'r> Run<'r> {
     }
 
     fn contributed(&mut self, name: BoundId, resource: u32, segment: Segment<'r>) {
-        let from = (segment_name(segment), segment.index());
+        let from = (segment.id(), segment.index());
         let bindings = self
             .state
             .frames
@@ -405,16 +397,12 @@ impl<'r> Run<'r> {
     }
 }
 
-fn segment_name(segment: Segment<'_>) -> [u8; 3] {
-    <[u8; 3]>::try_from(segment.name().as_bytes()).unwrap_or(*b"???")
-}
-
 fn numbers<'p>(group: &'p Group, segment: Segment<'_>) -> &'p [usize] {
-    let name = segment.name().as_bytes();
+    let name = segment.id();
     group
         .entries
         .iter()
-        .find(|(of, _)| of == name)
+        .find(|(of, _)| *of == name)
         .map_or(&[], |(_, numbers)| numbers)
 }
 
