@@ -45,6 +45,11 @@ impl Command {
         self
     }
 
+    pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.inner.args(arguments);
+        self
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.inner.env(name, value);
         self
