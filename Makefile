@@ -27,7 +27,7 @@ run: build ## Build and run the gateway as config/fhirway.yaml says; data in ./d
 demo: build ## Everything in one process with invented traffic, data in a temporary folder
 	@$(BIN) demo
 
-# The tests come last, so that what a run ends with is what the tests said.
+# What is quick to say no comes first. The tests build the program that then checks the shipped maps.
 test: tools fmt clippy doc ## Everything that gates a change
 	$(CARGO) test --workspace --locked --no-fail-fast
 	$(TARGET)/debug/fhirway mapping check
