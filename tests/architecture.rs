@@ -92,8 +92,16 @@ struct Workspace {
 
 impl Workspace {
     fn load() -> Self {
+        // Of this machine only: what other systems need may not be there to be read.
+        let rustc = Command::new("rustc").arg("-vV").output().unwrap().stdout;
+        let rustc = String::from_utf8(rustc).unwrap();
+        let host = rustc
+            .lines()
+            .find_map(|line| line.strip_prefix("host: "))
+            .unwrap();
         let output = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+            .args(["metadata", "--format-version", "1", "--locked"])
+            .args(["--filter-platform", host])
             .current_dir(root())
             .output()
             .unwrap();

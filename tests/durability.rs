@@ -216,7 +216,12 @@ fn check_effects(feed: &[Arc<Vec<Message>>], server: &FhirServer) {
             None => message.number == 0,
             Some(last) => message.number == *last || message.number == last + 1,
         };
-        assert!(expected, "{control_id} out of order: {last:?}");
+        assert!(
+            expected,
+            "{control_id} is number {} of its patient, and came after {:?}",
+            message.number,
+            last.get(message.patient.as_str())
+        );
         last.insert(&message.patient, message.number);
     }
     assert_eq!(server.stored().len(), MESSAGES);

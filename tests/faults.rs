@@ -569,3 +569,105 @@ async fn what_is_too_old_is_given_up_where_that_is_wished() {
     assert_eq!(dead.as_array().unwrap().len(), 3);
     assert_eq!(dead[0]["reason"], "max-age");
 }
+
+/// Reliability test 22: of a batch, what was stored is not sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_failed_entries_of_a_batch_go_again() {
+    let server = FhirServer::start().await;
+    let gateway = FhirwayTest::new()
+        .destination("fhir", &server)
+        .set("destinations.fhir.bundle", json!("batch"))
+        .start()
+        .await;
+    server.answer(|request| match request.control_id.as_str() {
+        "B1" => Answer::StoreExcept {
+            entries: vec![1, 3],
+            status: 429,
+        },
+        _ => Answer::Store,
+    });
+    let mut client = gateway.connect().await;
+    client.send(results("B1", "P1")).await;
+    delivered(&gateway, 1).await;
+    let urls = |request: &support::Request| -> Vec<String> {
+        let entries = request.bundle["entry"].as_array().unwrap();
+        entries
+            .iter()
+            .map(|entry| entry["request"]["url"].to_string())
+            .collect()
+    };
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    let (all, again) = (urls(&requests[0]), urls(&requests[1]));
+    assert_eq!(again, [all[1].clone(), all[3].clone()]);
+
+    // What will never be stored makes a dead letter; the rest of that message is stored all the same.
+    server.answer(|_| Answer::StoreExcept {
+        entries: vec![0],
+        status: 422,
+    });
+    client.send(results("B2", "P1")).await;
+    gateway.drained().await;
+    assert_eq!(gateway.queue_json(&["dead-letters"])[0]["reason"], "mixed");
+}
+
+/// P5: a queue that is full refuses, and never says AA for what it did not store; with room it takes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_until_there_is_room() {
+    let server = FhirServer::away().await;
+    let mut gateway = FhirwayTest::new()
+        .destination("fhir", &server)
+        .set("queue.max_bytes", json!("256KiB"))
+        .start()
+        .await;
+    let mut client = gateway.connect().await;
+    let mut accepted = BTreeSet::new();
+    let refused = loop {
+        let control_id = format!("F{}", accepted.len());
+        let ack = client.exchange(results(&control_id, &control_id)).await;
+        match ack.code().as_str() {
+            "AA" => assert!(accepted.insert(control_id)),
+            code => {
+                assert_eq!(code, "AE", "{}", ack.text());
+                assert!(ack.text().contains("the queue is full"), "{}", ack.text());
+                break control_id;
+            }
+        }
+        assert!(accepted.len() < 5_000, "the bound does not hold");
+    };
+    assert!(accepted.len() > 50, "it is full at once");
+    // What was accepted is delivered: a full queue still writes down what became of it.
+    server.come_back();
+    server.has_stored(accepted.len()).await;
+    gateway.drained().await;
+    assert_eq!(server.stored(), accepted);
+
+    gateway.stop().await;
+    gateway.configure(|config| config["queue"]["max_bytes"] = json!("16MiB"));
+    gateway.start().await;
+    gateway
+        .connect()
+        .await
+        .send(results(&refused, &refused))
+        .await;
+    gateway.drained().await;
+    assert!(server.stored().contains(&refused));
+}
+
+/// Reliability test 24: a certificate that nobody vouches for. No request is sent, nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_be_verified_gets_nothing() {
+    let server = FhirServer::start().await;
+    // A TLS client that talks to a plain port gets no TLS answer, as with any wrong certificate.
+    let url = server.base_url().replace("http:", "https:");
+    let gateway = FhirwayTest::new()
+        .destination("fhir", &server)
+        .set("destinations.fhir.url", json!(url))
+        .start()
+        .await;
+    let mut feed = Feed::default();
+    feed.send(&gateway, 10).await;
+    is_in(&gateway, "paused").await;
+    assert_eq!(gateway.counts("fhir")["dead"], 0);
+    assert_eq!(server.request_count(), 0);
+}

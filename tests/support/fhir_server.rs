@@ -28,7 +28,7 @@ use super::eventually;
 /// What the script may look at.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// MSH-10 of the message, as the Bundle's Provenance has it.
+    /// MSH-10 of the message, as the Bundle's Provenance has it; empty when only a part of a batch came again.
     pub control_id: String,
     /// Identifier of the first Patient.
     pub patient: String,
@@ -55,6 +55,8 @@ pub enum Answer {
     Hang,
     /// Nothing, until the semaphore has a permit; then stored.
     StoreAfter(Arc<Semaphore>),
+    /// 200, and of a batch everything is stored but these entries, which have this status.
+    StoreExcept { entries: Vec<usize>, status: u16 },
     /// Another status, with headers and an OperationOutcome of this code and text.
     Refuse {
         status: u16,
@@ -275,16 +277,17 @@ async fn handle(
     let (answer, request) = shared.remember(&body, bundle, authorization);
     let busy = Busy::new(shared, &request.patient);
     let response = match answer {
-        Answer::Store => Ok(shared.store(&request)),
+        Answer::Store => Ok(shared.store(&request, &[], 0)),
+        Answer::StoreExcept { entries, status } => Ok(shared.store(&request, &entries, status)),
         Answer::StoreAndCut => {
-            shared.store(&request);
+            shared.store(&request, &[], 0);
             Err(Cut)
         }
         Answer::Cut => Err(Cut),
         Answer::Hang => std::future::pending().await,
         Answer::StoreAfter(permits) => {
             permits.acquire().await.unwrap().forget();
-            Ok(shared.store(&request))
+            Ok(shared.store(&request, &[], 0))
         }
         Answer::Refuse {
             status,
@@ -369,10 +372,14 @@ impl Shared {
         (script(&request), request)
     }
 
-    fn store(&self, request: &Request) -> Response<Full<Bytes>> {
+    fn store(&self, request: &Request, except: &[usize], status: u16) -> Response<Full<Bytes>> {
         let mut state = self.state.lock().unwrap();
         let mut answers = Vec::new();
-        for entry in request.bundle["entry"].as_array().unwrap() {
+        for (place, entry) in (0..).zip(request.bundle["entry"].as_array().unwrap()) {
+            if except.contains(&place) {
+                answers.push(json!({ "response": { "status": status.to_string() } }));
+                continue;
+            }
             let (key, only_new) = identity(entry, state.resources.len());
             let versions = state.resources.entry(key.clone()).or_default();
             let version = Version {
@@ -390,12 +397,15 @@ impl Shared {
             }
             answers.push(json!({ "response": { "status": status, "location": key } }));
         }
-        state.effects.push(request.control_id.clone());
-        self.effects.send_replace(state.effects.len());
+        if except.is_empty() {
+            state.effects.push(request.control_id.clone());
+            self.effects.send_replace(state.effects.len());
+        }
         drop(state);
+        let kind = request.bundle["type"].as_str().unwrap();
         let body = json!({
             "resourceType": "Bundle",
-            "type": "transaction-response",
+            "type": format!("{kind}-response"),
             "entry": answers,
         });
         Response::builder()
@@ -428,7 +438,7 @@ fn resources<'a>(bundle: &'a Value, type_name: &'a str) -> impl Iterator<Item = 
 fn control_id(bundle: &Value) -> String {
     resources(bundle, "Provenance")
         .find_map(|found| found["entity"][0]["what"]["identifier"]["value"].as_str())
-        .expect("a Provenance names the message")
+        .unwrap_or_default()
         .to_owned()
 }
 

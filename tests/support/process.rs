@@ -65,6 +65,21 @@ impl FhirwayTest {
         }
     }
 
+    /// The configuration that is inside the binary, in a temporary folder and on free ports.
+    pub fn embedded() -> Self {
+        let mut test = Self::new();
+        test.config = json!({
+            "data_dir": test.folder.path().join("data"),
+            "log": { "format": "json" },
+            "admin": { "bind": "127.0.0.1:0" },
+            "repository": { "bind": "127.0.0.1:0" },
+            "listeners": { "lab": { "type": "mllp", "bind": "127.0.0.1:0" } },
+            "routes": { "lab": { "destinations": ["repository"] } },
+            "destinations": { "repository": { "url": "embedded" } },
+        });
+        test
+    }
+
     /// Delivers everything to a FHIR server, also.
     pub fn destination(mut self, name: &str, server: &FhirServer) -> Self {
         let destinations = &mut self.config["routes"]["lab"]["destinations"];
