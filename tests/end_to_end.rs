@@ -11,7 +11,7 @@ mod support;
 use std::fs;
 
 use serde_json::{Value, json};
-use support::{FhirServer, FhirwayTest, Gateway, admit, results, update};
+use support::{Command, FhirServer, FhirwayTest, Gateway, admit, results, update};
 
 async fn search(gateway: &Gateway, query: &str) -> Vec<Value> {
     let (status, body) = gateway.get("repository", &format!("/fhir/{query}")).await;
@@ -70,6 +70,24 @@ async fn a_message_can_be_read_at_the_embedded_repository() {
         gateway.kill();
         gateway.start().await;
     }
+}
+
+/// What the README of the repository tells a newcomer to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_messages_among_the_examples_arrive() {
+    let gateway = FhirwayTest::embedded().start().await;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/messages");
+    let to = gateway.address("lab").to_string();
+    let sent = Command::new(["send", "--format", "json", "--to", &to, folder])
+        .run()
+        .expect(0)
+        .json();
+    assert!(sent["messages"].as_u64() > Some(0), "{sent}");
+    assert_eq!(sent["positive"], sent["messages"]);
+    gateway.drained().await;
+    let counts = gateway.counts("repository");
+    assert_eq!(json!(counts["delivered"]), sent["messages"]);
+    assert!(!search(&gateway, "Patient").await.is_empty());
 }
 
 /// Ready means that messages are taken; alive means that the process answers.
