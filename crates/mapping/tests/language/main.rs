@@ -1,0 +1,26 @@
+//! The mapping language, construct by construct: small packages in memory, invented messages, and what comes out.
+//! The files follow the sections of `mappings/README.md`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared by two test programs")]
+mod support;
+
+mod conditions;
+mod diagnostics;
+mod fixture;
+mod identity;
+mod limits;
+mod messages;
+mod overlays;
+mod reports;
+mod rules;
+mod tables;
+mod templates;

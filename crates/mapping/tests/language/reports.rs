@@ -1,0 +1,185 @@
+//! Section 13 of the reference: what a message's report says, and what it never says.
+
+use crate::fixture::{BASE, admit, compiled, patient_package};
+use crate::support::{ADMIT, convert, message};
+
+#[test]
+fn what_nothing_took_is_listed_exactly() {
+    let package = compiled(&[(
+        "segments/PID/Patient.yaml",
+        "segment: PID\nmakes: Patient\nkey: PID-3\nignore: [ PID-1, { PID-12: PID-12 same as PID-11.9 } ]\nidentifier: [ { each: PID-3, map: CX/Identifier } ]\nname: [ { family: \"{{PID-5.1.1}}\", given: [ \"{{PID-5.2}}\" ] } ]\n",
+    )]);
+    let made = convert(
+        &package,
+        &message(
+            ADMIT,
+            &[
+                "EVN|A01|20240301",
+                "PID|1||1^8^M11^A~2^^^B^MR||Roe&van^Ann^X~Doe^Bea|Poe|||||^^^^^^^^county|county",
+                "ZZZ|1",
+            ],
+        ),
+    );
+    let expected = [
+        "MSH-3",
+        "MSH-4",
+        "MSH-5",
+        "MSH-6",
+        "MSH-7",
+        "MSH-9",
+        "MSH-10",
+        "MSH-11",
+        "MSH-12",
+        "EVN",
+        "PID-3.2",
+        "PID-3.3",
+        "PID-3(2).5",
+        "PID-5.1",
+        "PID-5.3",
+        "PID-5(2)",
+        "PID-6",
+        "PID-11",
+        "ZZZ",
+    ];
+    assert_eq!(made.unmapped(), expected);
+    let counts: Vec<(&str, u32)> = made
+        .report
+        .unmapped_segments
+        .iter()
+        .map(|(segment, count)| (segment.as_str(), *count))
+        .collect();
+    assert_eq!(counts, [("EVN", 1), ("MSH", 9), ("PID", 8), ("ZZZ", 1)]);
+}
+
+#[test]
+fn a_condition_that_let_a_rule_act_has_used_its_field() {
+    let rules = "active: { is: \"true\", when: PID-30 = N }";
+    let unmapped = |value: &str| {
+        let pid = format!("PID|||1^^^A|||||||||||||||||||||||||||{value}");
+        admit(rules, &[&pid])
+            .unmapped()
+            .contains(&"PID-30".to_owned())
+    };
+    assert!(!unmapped("N"));
+    assert!(unmapped("Y"));
+}
+
+#[test]
+fn a_bad_value_degrades_one_element_only() {
+    let rules = "birthDate: \"{{PID-7}}\"\ngender: { from: PID-8, table: Sex }\nname: [ { each: PID-5, map: XPN/HumanName } ]";
+    let made = admit(rules, &["PID|||1^^^A||Roe^Ann||19851301|F"]);
+    let patient = made.only("Patient");
+    assert!(patient.get("birthDate").is_none());
+    assert_eq!(patient["gender"], "female");
+    assert_eq!(patient["name"][0]["family"], "Roe");
+    assert_eq!(made.codes(), ["bad-value PID-7"]);
+    // Zeros say that there is no date.
+    let made = admit(rules, &["PID|||1^^^A||Roe^Ann||00000000|F"]);
+    assert!(made.codes().is_empty(), "{:?}", made.codes());
+}
+
+#[test]
+fn escapes_that_cannot_be_read_are_kept_and_told() {
+    let made = admit(
+        "name: [ { text: \"{{PID-5.1}}\" } ]",
+        &["PID|||1^^^A||Roe\\Q9\\x"],
+    );
+    assert_eq!(made.only("Patient")["name"][0]["text"], "Roe\\Q9\\x");
+    assert!(
+        made.codes().iter().any(|code| code.starts_with("odd-text")),
+        "{:?}",
+        made.codes()
+    );
+}
+
+#[test]
+fn a_report_is_json_without_content() {
+    let rules = "birthDate: \"{{PID-7}}\"\ngender: { from: PID-8, table: Sex }\nname: [ { each: PID-5, map: XPN/HumanName } ]";
+    let made = admit(
+        rules,
+        &["PID|||SECRET1^SECRET2^^SECRET3||SECRET4^^SECRET5^SECRET6|SECRET7|SECRET8|SECRET9|\"\""],
+    );
+    let json = serde_json::to_value(&made.report).unwrap();
+    assert_eq!(json["issues"][0]["code"], "bad-value");
+    assert_eq!(json["issues"][0]["place"], "PID-7");
+    assert_eq!(json["issues"][0]["element"], "birthDate");
+    assert_eq!(json["code_misses"][0]["place"], "PID-8");
+    assert!(!json.to_string().contains("SECRET"), "{json}");
+    assert!(!format!("{:?}", made.report).contains("SECRET"));
+}
+
+#[test]
+fn a_message_leaves_no_trace_in_the_next() {
+    let package = patient_package(
+        "birthDate: \"{{PID-7}}\"\ngender: { from: PID-8, table: Sex }\nname: [ { each: PID-5, map: XPN/HumanName } ]\ngeneralPractitioner: [ { each: PID-21, map: XCN/Practitioner } ]",
+    );
+    let texts = [
+        message(
+            ADMIT,
+            &[
+                "PID|||1^^^A~2^^^B||Roe^Ann~Roe^Bea||1985|Q|||||||||||||7^Grey~7^Grey",
+                "ZZZ|x",
+            ],
+        ),
+        message(ADMIT, &["PID|||2^^^A||Doe||bad|\"\""]),
+        message("ADT^A99^NONE", &["PID|||9^^^A"]),
+        message(ADMIT, &["PID|||||"]),
+        message(ADMIT, &[]),
+    ];
+    let run = |converter: &mut mapping::Converter, text: &str| -> String {
+        let (parsed, _) = hl7v2::parse(text.as_bytes()).unwrap();
+        match converter.convert(&parsed, &mapping::Context::default()) {
+            Ok(conversion) => {
+                let mut out = Vec::new();
+                conversion
+                    .write_bundle(&fhir::bundle::BundleOptions::default(), &mut out)
+                    .unwrap();
+                format!(
+                    "{} {}",
+                    String::from_utf8(out).unwrap(),
+                    serde_json::to_string(conversion.report()).unwrap()
+                )
+            }
+            Err(error) => error.to_string(),
+        }
+    };
+    let fresh: Vec<String> = texts
+        .iter()
+        .map(|text| run(&mut package.converter(), text))
+        .collect();
+    let mut used = package.converter();
+    for first in &texts {
+        for (text, expected) in texts.iter().zip(&fresh) {
+            run(&mut used, first);
+            assert_eq!(&run(&mut used, text), expected, "after {first}");
+            assert_eq!(&run(&mut used, text), expected, "again");
+        }
+    }
+}
+
+#[test]
+fn a_package_names_its_parts() {
+    let package = crate::support::package(&[crate::support::layer("", BASE)]);
+    assert_eq!(package.structures().collect::<Vec<_>>(), ["ADT_A01"]);
+    assert_eq!(package.counts(), (8, 1, 1));
+    let policies: Vec<_> = package
+        .policies()
+        .map(|(name, default, values, _)| (name, default, values.join(" ")))
+        .collect();
+    assert_eq!(
+        policies,
+        [
+            ("colour", "red", "red green".to_owned()),
+            ("extra", "on", "on off".to_owned())
+        ]
+    );
+    // The fingerprint depends on the content, not on the order of the files.
+    let mut turned: Vec<_> = BASE.to_vec();
+    turned.reverse();
+    assert_eq!(
+        crate::support::package(&[crate::support::layer("", &turned)]).hash(),
+        package.hash()
+    );
+    assert_ne!(patient_package("gender: female").hash(), package.hash());
+    assert!(!format!("{package:?}").is_empty());
+}
