@@ -272,6 +272,74 @@ fn check_effects(feed: &[Arc<Vec<Message>>], server: &FhirServer) {
     assert_eq!(reports, expected);
 }
 
+/// The same with the repository inside the process: both files are cut off together, and agree again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_repository_survives_kills_with_the_queue() {
+    const MESSAGES: usize = 240;
+    const PATIENTS: usize = 6;
+    let mut random = Random::seeded();
+    let kills: BTreeSet<usize> = (0..6).map(|_| random.below(MESSAGES)).collect();
+    let mut gateway = FhirwayTest::embedded().start().await;
+    let mut client = gateway.connect().await;
+    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut reports = 0;
+    for n in 0..MESSAGES {
+        let (_, patient, text) = message_of(n, PATIENTS);
+        if kills.contains(&n) {
+            // Sent, and perhaps stored, but never acknowledged.
+            client.write(support::frame(&text)).await.unwrap();
+            gateway.kill();
+            gateway.start().await;
+            client = gateway.connect().await;
+        }
+        client.send(&text).await;
+        let of_patient = names.entry(patient).or_default();
+        if text.contains("ORU^R01") {
+            reports += 1;
+            // It makes the patient where there is none, and changes nothing else.
+            if of_patient.is_empty() {
+                of_patient.push("Cosima".to_owned());
+            }
+        } else {
+            of_patient.push(format!("Given{n}"));
+        }
+    }
+    gateway.drained().await;
+    assert_eq!(gateway.counts("total")["delivered"], MESSAGES as u64);
+
+    let get = async |path: String| -> serde_json::Value {
+        let (status, body) = gateway.get("repository", &format!("/fhir/{path}")).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let found = get("DiagnosticReport?_count=1000".to_owned()).await;
+    assert_eq!(found["total"], reports);
+    for entry in found["entry"].as_array().unwrap() {
+        assert_eq!(entry["resource"]["meta"]["versionId"], "1");
+    }
+    assert_eq!(
+        get("MessageHeader?_summary=count".to_owned()).await["total"],
+        MESSAGES
+    );
+    for (patient, expected) in &names {
+        let found = get(format!("Patient?identifier=urn:oid:2.999.1%7C{patient}")).await;
+        assert_eq!(found["total"], 1, "{patient}");
+        let id = found["entry"][0]["resource"]["id"].as_str().unwrap();
+        let history = get(format!("Patient/{id}/_history")).await;
+        let versions: Vec<&str> = history["entry"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .rev()
+            .map(|entry| entry["resource"]["name"][0]["given"][0].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            versions, *expected,
+            "the versions of {patient}, oldest first"
+        );
+    }
+}
+
 /// Reliability test 45: SIGTERM under load ends with everything in flight finished, and nothing lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_loses_nothing_and_ends_well() {

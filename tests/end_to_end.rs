@@ -243,3 +243,69 @@ async fn a_replay_uses_the_maps_of_today() {
     );
     assert_eq!(server.request_count(), 1, "to the other one alone");
 }
+
+/// Reliability test 44: results before, after and beside the admission, on two listeners: one patient.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_feeds_about_one_patient_meet_in_one_resource() {
+    let gateway = FhirwayTest::embedded()
+        .set(
+            "listeners.adt",
+            json!({ "type": "mllp", "bind": "127.0.0.1:0" }),
+        )
+        .start()
+        .await;
+    let (mut lab, mut adt) = (gateway.connect().await, gateway.connect_to("adt").await);
+    for n in 0..20 {
+        let patient = format!("{n}");
+        let (result, admission) = (
+            results(&format!("L{n}"), &patient),
+            admit(&format!("A{n}"), &patient),
+        );
+        match n % 3 {
+            0 => {
+                lab.send(result).await;
+                adt.send(admission).await;
+            }
+            1 => {
+                adt.send(admission).await;
+                lab.send(result).await;
+            }
+            _ => {
+                tokio::join!(lab.send(result), adt.send(admission));
+            }
+        }
+    }
+    gateway.drained().await;
+    assert_eq!(gateway.counts("total")["delivered"], 40);
+    assert_eq!(search(&gateway, "Patient?_count=1000").await.len(), 20);
+    assert_eq!(
+        search(&gateway, "DiagnosticReport?_count=1000").await.len(),
+        20
+    );
+}
+
+/// Reliability test 49, in small: a document of some megabytes goes through whole, among ordinary messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_documents_come_through_whole() {
+    const SIZE: usize = 8 << 20;
+    let server = FhirServer::start().await;
+    let gateway = FhirwayTest::new()
+        .destination("fhir", &server)
+        .start()
+        .await;
+    // Base64 of zeros and then of a mark that only the whole has at its end.
+    let document = "AAAA".repeat(SIZE / 4) + "Zmlu";
+    let message = results("D1", "P1")
+        + &format!("OBX|2|ED|18842-5^Discharge summary^LN||^AP^PDF^Base64^{document}||||||F\r");
+    let mut client = gateway.connect().await;
+    client.send(message).await;
+    client.send(results("D2", "P2")).await;
+    gateway.drained().await;
+    assert_eq!(server.stored().len(), 2, "{:?}", gateway.counts("fhir"));
+    let bundles: Vec<String> = server
+        .requests()
+        .iter()
+        .map(|request| request.bundle.to_string())
+        .collect();
+    assert!(bundles.iter().any(|bundle| bundle.contains(&document)));
+}

@@ -361,6 +361,43 @@ async fn one_address_has_only_so_many_connections() {
     assert_eq!(ack.code(), "AA");
 }
 
+/// Reliability test 29: out of file descriptors, the listener waits, and goes on when there are some again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_out_of_sockets_survives() {
+    let server = FhirServer::start().await;
+    let gateway = FhirwayTest::new()
+        .destination("fhir", &server)
+        .set("listeners.lab.connections", json!(1000))
+        .set("listeners.lab.connections_per_address", json!(1000))
+        .open_files(64)
+        .start()
+        .await;
+    let mut first = gateway.connect().await;
+    first.send(update("A1", "P1", "Cosima")).await;
+    let mut many = Vec::new();
+    for _ in 0..100 {
+        // The system completes these; the process cannot accept them all.
+        many.push(gateway.connect().await);
+    }
+    eventually("accepting fails", async || {
+        gateway.log().contains("accept_error").then_some(())
+    })
+    .await;
+    first.send(update("A2", "P1", "Cosima")).await;
+    drop(many);
+    let message = update("A3", "P1", "Cosima");
+    eventually("connections are accepted again", async || {
+        let mut client = gateway.connect().await;
+        client.try_exchange(&message).await.ok()
+    })
+    .await;
+    gateway.drained().await;
+    assert_eq!(
+        server.stored(),
+        ["A1", "A2", "A3"].map(str::to_owned).into()
+    );
+}
+
 /// Reliability test 36: gone before the ACK. The message is stored, and its resend is a duplicate.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_before_the_ack_loses_nothing() {

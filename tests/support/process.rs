@@ -33,6 +33,7 @@ pub struct FhirwayTest {
     folder: TempDir,
     config: Value,
     environment: Vec<(String, String)>,
+    open_files: Option<usize>,
 }
 
 /// A gateway that was started at least once.
@@ -62,6 +63,7 @@ impl FhirwayTest {
             folder,
             config,
             environment: Vec::new(),
+            open_files: None,
         }
     }
 
@@ -108,6 +110,12 @@ impl FhirwayTest {
         self
     }
 
+    /// How many files and sockets the process may have open.
+    pub fn open_files(mut self, limit: usize) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// The temporary folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -142,8 +150,11 @@ impl Gateway {
         for (name, value) in &self.test.environment {
             command = command.env(name, value);
         }
+        let mut command = command.into_process();
+        if let Some(limit) = self.test.open_files {
+            command = limited(&command, limit);
+        }
         let mut process = command
-            .into_process()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -317,6 +328,22 @@ impl Gateway {
     pub fn configure(&mut self, change: impl FnOnce(&mut Value)) {
         change(&mut self.test.config);
     }
+}
+
+/// The same command in a shell that first lowers the limit of open files.
+fn limited(command: &std::process::Command, limit: usize) -> std::process::Command {
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
 }
 
 fn collect(from: impl Read + Send + 'static, into: &Arc<Mutex<Vec<String>>>) {
