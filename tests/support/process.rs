@@ -270,6 +270,21 @@ impl Gateway {
         .await;
     }
 
+    /// Waits until a destination is in a state: `up`, `throttled`, `open`, `paused`.
+    pub async fn is_in(&self, destination: &str, state: &str) {
+        let name =
+            format!("fhirway_destination_state{{destination=\"{destination}\",state=\"{state}\"}}");
+        self.metric_becomes(&name, |value| value > 0.5).await;
+    }
+
+    /// Waits until so many are delivered to a destination.
+    pub async fn has_delivered(&self, destination: &str, count: usize) {
+        eventually(&format!("{count} are delivered"), async || {
+            (self.counts(destination)["delivered"] == count as u64).then_some(())
+        })
+        .await;
+    }
+
     /// `fhirway queue ...`, which asks the process while it runs and opens the queue itself when it does not.
     pub fn queue(&self, arguments: &[&str]) -> Ran {
         Command::new(["queue"].iter().chain(arguments))

@@ -1,0 +1,112 @@
+//! `fhirway mapping check`: every mistake with its place and the likely fix.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{support::Command, write};
+
+const PATIENT: &str = "\
+segment: PID
+makes: Patient
+key: PID-3
+identifier: [ { each: PID-3, map: CX/Identifier } ]
+gendr: { from: PID-8, table: AdministrativeSex }
+birthDate: \"{{PID-77}}\"
+maritalStatus: { from: PID-16, table: NoSuchTable }
+";
+
+fn broken() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "segments/PID/Patient.yaml", PATIENT);
+    folder
+}
+
+/// The shipped maps with a folder on top of them.
+fn check(overlay: &Path, arguments: &[&str]) -> Command {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../mappings");
+    Command::new(["mapping", "check"].iter().chain(arguments))
+        .arg(base)
+        .arg(overlay)
+}
+
+#[test]
+fn the_shipped_maps_are_right() {
+    let ran = Command::new(["mapping", "check"]).run().expect(0);
+    assert!(ran.stdout.contains(" 0 errors, 0 warnings"), "{ran:?}");
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place_and_the_likely_fix() {
+    let folder = broken();
+    let ran = check(folder.path(), &[]).run().expect(1);
+    let place = |line_and_column: &str| {
+        format!(
+            "{}:{line_and_column}",
+            folder.path().join("segments/PID/Patient.yaml").display()
+        )
+    };
+    for (line_and_column, says) in [
+        ("5:1", "did you mean `gender`"),
+        ("6:", "PID-77"),
+        ("7:", "NoSuchTable"),
+    ] {
+        assert!(
+            ran.stderr.contains(&place(line_and_column)),
+            "{line_and_column}\n{}",
+            ran.stderr
+        );
+        assert!(ran.stderr.contains(says), "{says}\n{}", ran.stderr);
+    }
+    assert!(ran.stdout.contains(" 3 errors"), "{}", ran.stdout);
+}
+
+#[test]
+fn machines_get_json() {
+    let folder = broken();
+    let found = check(folder.path(), &["--format", "json"])
+        .run()
+        .expect(1)
+        .json();
+    assert_eq!(found["errors"], 3, "{found}");
+    assert_eq!(found["hash"], Value::Null);
+    let lines: Vec<u64> = found["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|each| {
+            assert!(
+                each["file"]
+                    .as_str()
+                    .unwrap()
+                    .ends_with("segments/PID/Patient.yaml")
+            );
+            assert!(each["code"].as_str().unwrap().starts_with('M'));
+            assert!(each["column"].as_u64().unwrap() > 0);
+            each["line"].as_u64().unwrap()
+        })
+        .collect();
+    assert_eq!(lines, [5, 6, 7]);
+}
+
+#[test]
+fn files_that_are_no_yaml_are_told_too() {
+    let folder = TempDir::new().unwrap();
+    write(
+        folder.path(),
+        "segments/PID/Patient.yaml",
+        "segment: PID\n  makes: [\n",
+    );
+    let ran = check(folder.path(), &[]).run().expect(1);
+    assert!(
+        ran.stderr.contains("segments/PID/Patient.yaml:2:"),
+        "{}",
+        ran.stderr
+    );
+    let ran = Command::new(["mapping", "check", "/no/such/folder"])
+        .run()
+        .expect(2);
+    assert!(ran.stderr.contains("/no/such/folder"), "{ran:?}");
+}
