@@ -6,6 +6,7 @@ mod identity;
 mod layers;
 mod message;
 mod package_file;
+mod required;
 mod rule;
 mod scope;
 mod table;
@@ -93,6 +94,7 @@ impl Compiler {
         self.bound_names(&documents);
         self.tables(&documents);
         self.compile_maps(&documents);
+        self.required_of_datatypes();
         self.circles();
         self.messages(&documents);
         self.plan.coding_systems = self.table_ids.get("CodingSystem").copied();

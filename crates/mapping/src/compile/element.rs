@@ -6,7 +6,7 @@ use fhir::tree::Key;
 use super::Compiler;
 use super::scope::Scope;
 use crate::diagnostic::{Code, closest};
-use crate::plan::{Field, Shape};
+use crate::plan::{Field, Rule, Shape};
 use crate::yaml::{Node, Value};
 
 /// What a rule may make.
@@ -57,10 +57,14 @@ impl Compiler {
                         "give it rules, or leave the element out",
                     );
                 }
-                members
+                let rules: Vec<Rule> = members
                     .iter()
                     .filter_map(|member| self.rule(member, &target, scope))
-                    .collect()
+                    .collect();
+                if !target.array {
+                    self.unreachable(&name, members, &rules);
+                }
+                rules
             }
             _ => self.rule(value, &target, scope).into_iter().collect(),
         };
@@ -84,6 +88,23 @@ impl Compiler {
             replace,
             distinct: distinct(r4.type_name(target.type_id)),
         })
+    }
+
+    /// Of alternatives the first that gives something is kept: behind a constant none has a turn.
+    fn unreachable(&mut self, name: &str, members: &[Node], rules: &[Rule]) {
+        let sure = |rule: &&Rule| rule.constant && rule.when.is_none();
+        if members.len() != rules.len() || rules.iter().rev().skip(1).find(sure).is_none() {
+            return;
+        }
+        let first = rules.iter().position(|rule| sure(&rule)).unwrap_or(0);
+        if let Some(next) = members.get(first + 1) {
+            self.warn(
+                Code::Unreachable,
+                next.span,
+                format!("this rule never has a turn: the constant before it always fills `{name}`"),
+                "put the constant last, or give it a condition",
+            );
+        }
     }
 
     /// The element of that name, or a finding that says which one was probably meant.

@@ -71,6 +71,7 @@ impl Compiler {
             return message;
         };
         let structure = self.structure(name, node.span);
+        let mut spans = Vec::new();
         if let Some(map) = node.get("map") {
             let mut next = 1;
             message.root = self.group("", 0, map, structure, &mut next, &mut message.entries);
@@ -78,6 +79,9 @@ impl Compiler {
             // Names are known only now: `set:` may point ahead.
             let mut pending = Vec::new();
             collect_sets(map, &mut pending);
+            let start =
+                |line: &Line<'_>| line.0.first().map(|(key, _)| key.span).unwrap_or_default();
+            spans = pending.iter().map(start).collect();
             for (number, (entry, set)) in pending.into_iter().enumerate() {
                 self.entry_details(&mut message.entries, number, entry, set);
             }
@@ -104,6 +108,7 @@ impl Compiler {
                 ),
             }
         }
+        self.required_of_message(&message.entries, &spans, &message.links);
         message
     }
 

@@ -332,6 +332,14 @@ impl Compiler {
             let resolved = self.path(path, scope)?;
             inner = scope.within(&resolved);
             select = Select::Each(resolved.access);
+            if !target.array {
+                self.warn(
+                    Code::Cardinality,
+                    path.span,
+                    "the element takes one value, and `each` makes one of every repetition",
+                    "write `from:` for the first repetition",
+                );
+            }
         }
         let when = match parts.get("when") {
             Some(condition) => Some(self.condition(condition, &inner)?),

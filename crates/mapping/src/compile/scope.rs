@@ -164,6 +164,19 @@ struct Resolver<'c> {
 }
 
 impl condition::Resolver for Resolver<'_> {
+    fn whole_field(&mut self, text: &str, at: usize) -> Result<Access, SyntaxError> {
+        let outer = Scope {
+            segment: self.scope.segment,
+            current: self.scope.current.as_ref().map(|_| Current::default()),
+        };
+        let mut resolver = Resolver {
+            compiler: self.compiler,
+            scope: &outer,
+            span: self.span,
+        };
+        resolver.path(text, at)
+    }
+
     fn path(&mut self, text: &str, at: usize) -> Result<Access, SyntaxError> {
         let place = |mut error: SyntaxError| {
             error.at += at;

@@ -448,7 +448,7 @@ impl<'r> Run<'r> {
     /// The URI of a coding system named as in HL7 table 0396.
     pub(crate) fn system(&self, name: Cow<'r, str>) -> Cow<'r, str> {
         if let Some(table) = v2_table(&name) {
-            return Cow::Owned(format!("{V2_TABLES}{table}"));
+            return Cow::Owned(format!("{V2_TABLES}{table:04}"));
         }
         if let Some(target) = self
             .plan
@@ -546,12 +546,19 @@ fn find<'t>(table: &'t Table, code: &str) -> Option<&'t [Target]> {
     (!targets.is_empty()).then_some(targets)
 }
 
-/// `0001` of `HL70001`, `HL7-0001`, `0001`.
-fn v2_table(name: &str) -> Option<&str> {
+/// Where HL7 registers its v2 tables as OIDs.
+const V2_OIDS: &str = "2.16.840.1.113883.12.";
+
+/// 1 of `HL70001`, `HL7-0001`, `0001` and the table's OID.
+fn v2_table(name: &str) -> Option<u16> {
+    if let Some(number) = name.strip_prefix(V2_OIDS) {
+        return number.parse().ok();
+    }
     let number = name
         .strip_prefix("HL7")
         .map_or(name, |rest| rest.trim_start_matches(['-', ' ', '_']));
-    (number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit())).then_some(number)
+    let digits = number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| number.parse().ok()).flatten()
 }
 
 /// Whether a coding system of a message is the one a table translates.
@@ -565,9 +572,10 @@ mod tests {
 
     #[test]
     fn v2_tables_by_any_of_their_names() {
-        assert_eq!(v2_table("HL70001"), Some("0001"));
-        assert_eq!(v2_table("0001"), Some("0001"));
-        assert_eq!(v2_table("HL7-0203"), Some("0203"));
+        assert_eq!(v2_table("HL70001"), Some(1));
+        assert_eq!(v2_table("2.16.840.1.113883.12.78"), Some(78));
+        assert_eq!(v2_table("0001"), Some(1));
+        assert_eq!(v2_table("HL7-0203"), Some(203));
         assert_eq!(v2_table("LN"), None);
         assert!(
             same_system("HL70001", "0001")

@@ -191,6 +191,9 @@ impl<'r> Run<'r> {
                 let mut emitted = Emitted::Nothing;
                 for template in templates {
                     emitted = emitted.max(self.put_template(slot, shape, template, rule, here));
+                    if emitted != Emitted::Nothing && matches!(slot, Slot::Member(..)) {
+                        break;
+                    }
                 }
                 emitted
             }

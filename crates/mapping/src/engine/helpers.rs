@@ -70,15 +70,17 @@ pub(crate) fn range(text: &str) -> (Option<String>, Option<String>) {
         .unwrap_or((None, None))
 }
 
+/// Whether the text is an OID that somebody can have been given: three arcs or more. `1.2` is a number of a local list.
 pub(crate) fn is_oid(text: &str) -> bool {
     let mut parts = text.split('.');
+    let arc = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && (part.len() == 1 || !part.starts_with('0'))
+    };
     matches!(parts.next(), Some("0" | "1" | "2"))
-        && text.contains('.')
-        && parts.all(|part| {
-            !part.is_empty()
-                && part.bytes().all(|b| b.is_ascii_digit())
-                && (part.len() == 1 || !part.starts_with('0'))
-        })
+        && text.bytes().filter(|b| *b == b'.').count() >= 2
+        && parts.all(arc)
 }
 
 /// Whether the text is an absolute address.
@@ -213,7 +215,8 @@ mod tests {
                 && !is_oid("2")
                 && !is_oid("2..1")
                 && !is_oid("3.1")
-                && !is_oid("1.02")
+                && !is_oid("1.02.3.4")
+                && !is_oid("1.23")
         );
         assert!(
             is_uri("http://x.org/a")

@@ -11,6 +11,10 @@ use crate::plan::{Access, Comparison, Condition, Form};
 /// Gives paths, policies and resource names their meaning.
 pub(crate) trait Resolver {
     fn path(&mut self, text: &str, at: usize) -> Result<Access, SyntaxError>;
+    /// The field itself, also where one of its repetitions is being mapped: to count them.
+    fn whole_field(&mut self, text: &str, at: usize) -> Result<Access, SyntaxError> {
+        self.path(text, at)
+    }
     fn policy(
         &mut self,
         name: &str,
@@ -242,7 +246,7 @@ impl ConditionParser<'_> {
             "count" if !token.quoted => {
                 self.expect("(")?;
                 let path = self.token("a path")?;
-                let access = self.resolver.path(&path.text, path.at)?;
+                let access = self.resolver.whole_field(&path.text, path.at)?;
                 self.expect(")")?;
                 let operator = self.token("`=` or another comparison")?;
                 let comparison = comparison(&operator.text).ok_or_else(|| {

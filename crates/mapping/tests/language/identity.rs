@@ -22,13 +22,13 @@ fn patient_url(pid: &str, sender: &str) -> String {
 
 #[test]
 fn the_same_number_of_the_same_authority_is_the_same_patient() {
-    let url = patient_url("PID|||1^^^A&1.2.3&ISO||Roe", "LAB1");
+    let url = patient_url("PID|||1^^^A&2.999.1.3&ISO||Roe", "LAB1");
     assert_eq!(
         url,
-        patient_url("PID|||1^^^B&1.2.3&ISO||Doe", "LAB2"),
+        patient_url("PID|||1^^^B&2.999.1.3&ISO||Doe", "LAB2"),
         "the OID decides"
     );
-    assert_ne!(url, patient_url("PID|||2^^^A&1.2.3&ISO||Roe", "LAB1"));
+    assert_ne!(url, patient_url("PID|||2^^^A&2.999.1.3&ISO||Roe", "LAB1"));
     assert_ne!(url, patient_url("PID|||1^^^A&1.2.4&ISO||Roe", "LAB1"));
     // By name only: names of authorities are taken to be the same everywhere, see the reference of `authority`.
     assert_eq!(
@@ -66,11 +66,11 @@ fn a_patient_without_a_number_belongs_to_its_message() {
 
 #[test]
 fn the_condition_is_the_identifier_of_the_key_and_the_resource_has_it() {
-    let made = admit("", &["PID|||1^^^A&1.2.3&ISO"]);
+    let made = admit("", &["PID|||1^^^A&2.999.1.3&ISO"]);
     let entry = made.entry("Patient");
     assert_eq!(
         entry["request"],
-        serde_json::json!({"method": "PUT", "url": "Patient?identifier=urn:oid:1.2.3%7C1"}),
+        serde_json::json!({"method": "PUT", "url": "Patient?identifier=urn:oid:2.999.1.3%7C1"}),
     );
     assert_eq!(entry["resource"]["identifier"][0]["value"], "1");
     // A key of several parts: the resource gets an identifier made of its identity.

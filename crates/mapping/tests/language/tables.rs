@@ -257,8 +257,8 @@ fn coding_systems_and_authorities_are_tables_of_the_site() {
     for (cx, uri) in [
         ("NORTH", "http://north.example/id"),
         ("OTHER", "urn:fhirway:authority:OTHER"),
-        ("OTHER&1.2.3&ISO", "urn:oid:1.2.3"),
-        ("&urn:oid:1.2.3&ISO", "urn:oid:1.2.3"),
+        ("OTHER&2.999.1.3&ISO", "urn:oid:2.999.1.3"),
+        ("&urn:oid:2.999.1.3&ISO", "urn:oid:2.999.1.3"),
         ("X&http://x.example/i&URI", "http://x.example/i"),
         (
             "X&6F0D5B1E-2C5A-5D0B-9A53-1F4E8C27A901&UUID",

@@ -7,6 +7,12 @@ use mapping::Package;
 
 use crate::support::{convert, package, shipped_folder, shipped_layer};
 
+/// What the report of a message says that nothing took.
+const LEFT: &[(&str, &[&str])] = &[
+    // A document in an OBX is part of the report; its title is the text of OBX-3, the code has no place there.
+    ("oru-r01-document.hl7", &["OBX-3.1", "OBX-3.3", "OBX-5.2"]),
+];
+
 fn pairs() -> Vec<(PathBuf, PathBuf)> {
     let folder = shipped_folder().join("tests");
     let mut messages: Vec<PathBuf> = std::fs::read_dir(folder)
@@ -57,7 +63,7 @@ fn messages_give_their_bundles() {
 }
 
 #[test]
-fn every_bundle_is_valid_and_nothing_in_it_is_lost() {
+fn every_bundle_is_valid_and_what_is_left_over_is_known() {
     let package = shipped();
     let mut converter = package.converter();
     let found = pairs();
@@ -84,6 +90,8 @@ fn every_bundle_is_valid_and_nothing_in_it_is_lost() {
             .iter()
             .map(ToString::to_string)
             .collect();
-        assert!(unmapped.is_empty(), "{}: {unmapped:?}", message.display());
+        let left = LEFT.iter().find(|(name, _)| message.ends_with(name));
+        let left = left.map_or(&[][..], |(_, places)| places);
+        assert_eq!(unmapped, left, "{}", message.display());
     }
 }
