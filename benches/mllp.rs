@@ -91,10 +91,12 @@ async fn bare(in_flight: usize) -> SocketAddr {
 }
 
 async fn ours(connections: usize, in_flight: usize) -> SocketAddr {
-    let mut limits = Limits::default();
-    limits.connections = connections;
-    limits.connections_per_peer = connections;
-    limits.in_flight = in_flight;
+    let limits = Limits {
+        connections,
+        connections_per_peer: connections,
+        in_flight,
+        ..Limits::default()
+    };
     let server = Server::builder().limits(limits).bind("127.0.0.1:0").await;
     let server = server.expect("a port");
     let addr = server.local_addr().expect("an address");

@@ -141,7 +141,7 @@ fn oru(seed: usize, observations: usize) -> Vec<u8> {
             number % 10,
             value % 90,
             value % 10,
-            if value % 5 == 0 { "H" } else { "N" }
+            if value.is_multiple_of(5) { "H" } else { "N" }
         );
     }
     text.push_str("NTE|1|L|Sample slightly haemolysed\\.br\\Repeat if clinically indicated\r");
