@@ -149,3 +149,8 @@ fn hash(files: &Files) -> String {
         .simple()
         .to_string()
 }
+
+/// The example of the crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
