@@ -1,8 +1,8 @@
 //! The configuration: one YAML file, environment overrides on top, validated before anything starts.
 //!
-//! Loading has two stages. The raw tree ([`source`]) keeps the place of every key; reading it key by key
-//! ([`section`]) makes the types below and collects all problems, each with file, line, column and advice.
-//! Defaults stand in [`defaults`] only. `config/fhirway.yaml` in the repository documents every key and is
+//! Loading has two stages. The raw tree (`source`) keeps the place of every key; reading it key by key
+//! (`section`) makes the types below and collects all problems, each with file, line, column and advice.
+//! Defaults stand in `defaults` only. `config/fhirway.yaml` in the repository documents every key and is
 //! embedded as what runs when no file is named.
 
 use std::{

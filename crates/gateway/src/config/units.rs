@@ -59,7 +59,7 @@ pub fn show_duration(duration: Duration) -> String {
     show(millis, TIMES.iter().rev().copied(), "0s")
 }
 
-/// Writes a size the way [`bytes`] reads it, in the largest binary unit that is exact.
+/// Writes a size the way [`bytes()`] reads it, in the largest binary unit that is exact.
 pub fn show_bytes(bytes: u64) -> String {
     show(
         bytes,
