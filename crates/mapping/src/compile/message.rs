@@ -503,13 +503,10 @@ impl Compiler {
             }
             rules
         } else {
-            vec![plain(Body::Object(vec![self.set_path(
-                target.type_id,
-                rest,
-                key,
-                value,
-                scope,
-            )?]))]
+            let inner = self.set_path(target.type_id, rest, key, value, scope)?;
+            let constant = inner.rules.iter().all(|rule| rule.constant);
+            let object = plain(Body::Object(vec![inner]));
+            vec![Rule { constant, ..object }]
         };
         Some(Field {
             key: Key {

@@ -240,7 +240,8 @@ impl condition::Resolver for Resolver<'_> {
                 Code::UnknownName,
                 at,
                 format!("no message map binds a resource to the name `{name}`"),
-            )),
+            )
+            .help("names are made in message maps: `PID: PID/Patient as patient`")),
         }
     }
 }
@@ -260,7 +261,10 @@ impl template::Resolver for Resolver<'_> {
                 );
                 let mut error =
                     SyntaxError::new(Code::UnknownTable, 0, format!("there is no table `{name}`"));
-                error.help = near.map(|near| format!("did you mean `{near}`?"));
+                error.help = Some(near.map_or_else(
+                    || format!("make the file tables/{name}.yaml"),
+                    |near| format!("did you mean `{near}`?"),
+                ));
                 Err(error)
             }
         }
