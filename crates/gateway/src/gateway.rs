@@ -432,7 +432,7 @@ fn stack_config(destination: &Destination, repository: Option<SocketAddr>) -> up
     config.headers = destination
         .headers
         .iter()
-        .map(|(name, value)| (name.clone(), value.as_str().into()))
+        .map(|(name, value)| (name.clone(), value.expose().into()))
         .collect();
     config
 }

@@ -40,8 +40,8 @@ pub struct Destination {
     pub retry: Retry,
     /// The circuit breaker.
     pub breaker: Breaker,
-    /// Further request headers.
-    pub headers: Vec<(String, String)>,
+    /// Further request headers; an API key is one.
+    pub headers: Vec<(String, Secret)>,
 }
 
 /// Where a destination is.
@@ -289,11 +289,11 @@ fn auth(section: &Section<'_>) -> Auth {
     bearer.map(Auth::Bearer).or(basic).unwrap_or(Auth::None)
 }
 
-fn headers(section: &Section<'_>) -> Vec<(String, String)> {
+fn headers(section: &Section<'_>) -> Vec<(String, Secret)> {
     let mut headers = Vec::new();
-    for (name, value, origin) in section.text_map("headers") {
+    for (name, value, origin) in section.secret_map("headers") {
         let usable = http::HeaderName::try_from(name.as_str()).is_ok()
-            && http::HeaderValue::try_from(value.as_str()).is_ok();
+            && http::HeaderValue::try_from(value.expose()).is_ok();
         if usable {
             headers.push((name, value));
         } else {

@@ -362,55 +362,61 @@ impl<'a> Section<'a> {
         pairs
     }
 
+    /// A mapping from texts that the user chose to values of which any may be a secret (headers). Plain text is usual
+    /// here, and no reason to warn.
+    pub fn secret_map(&self, key: &'static str) -> Vec<(String, Secret, Origin)> {
+        let Some(section) = self.section(key) else {
+            return Vec::new();
+        };
+        let read = |entry: &'a Entry| {
+            let path = format!("{}.{}", section.path, entry.key);
+            let secret = section.read_secret(&entry.node, path, false)?;
+            Some((entry.key.clone(), secret, entry.origin.clone()))
+        };
+        section.entries.iter().filter_map(read).collect()
+    }
+
     /// A secret: `{file: PATH}`, `{env: NAME}`, or plain text, which is allowed and warned about.
     pub fn secret(&self, key: &'static str) -> Option<Secret> {
-        let node = self.node(key)?;
+        self.read_secret(self.node(key)?, self.path_of(key), true)
+    }
+
+    fn read_secret(&self, node: &'a Node, path: String, warn: bool) -> Option<Secret> {
         let source = match &node.value {
             Value::Scalar(text) => {
-                if matches!(node.origin, Origin::File { .. }) {
+                if warn && matches!(node.origin, Origin::File { .. }) {
                     self.warn(
                         &node.origin,
-                        format!("{} is written in plain text", self.path_of(key)),
+                        format!("{path} is written in plain text"),
                         "use {file: /run/secrets/NAME} or {env: NAME}",
                     );
                 }
                 SecretSource::Literal(text.clone())
             }
             Value::Map(_) => {
-                let section = Section::new(self.path_of(key), node, self.problems);
+                let section = Section::new(path.clone(), node, self.problems);
                 let (file, env) = (section.path("file"), section.text("env"));
                 section.finish();
                 match (file, env) {
                     (Some(file), None) => SecretSource::File(file),
                     (None, Some(env)) => SecretSource::Environment(env),
                     _ => {
-                        self.error(
-                            &node.origin,
-                            format!(
-                                "{} needs exactly one of `file` and `env`",
-                                self.path_of(key)
-                            ),
-                        );
+                        let message = format!("{path} needs exactly one of `file` and `env`");
+                        self.error(&node.origin, message);
                         return None;
                     }
                 }
             }
             _ => {
-                self.error(
-                    &node.origin,
-                    format!(
-                        "{} must be a secret, not {}",
-                        self.path_of(key),
-                        node.kind()
-                    ),
-                );
+                let message = format!("{path} must be a secret, not {}", node.kind());
+                self.error(&node.origin, message);
                 return None;
             }
         };
         match Secret::load(source) {
             Ok(secret) => Some(secret),
             Err(why) => {
-                self.error(&node.origin, format!("{}: {why}", self.path_of(key)));
+                self.error(&node.origin, format!("{path}: {why}"));
                 None
             }
         }
