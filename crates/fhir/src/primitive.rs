@@ -169,7 +169,7 @@ pub fn check(primitive: Primitive, text: &str) -> Result<(), PrimitiveError> {
     }
     match primitive {
         Primitive::String | Primitive::Markdown => plain_text(text),
-        Primitive::Uri | Primitive::Url | Primitive::Canonical => form(!text.bytes().any(is_space)),
+        Primitive::Uri | Primitive::Url | Primitive::Canonical => form(!has_space(text)),
         Primitive::Code => form(is_code(text)),
         Primitive::Id => id(text),
         Primitive::Boolean => form(matches!(text, "true" | "false")),
@@ -204,7 +204,12 @@ fn form(right: bool) -> Result<(), PrimitiveError> {
 
 /// The regular expressions' `\s`.
 fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0xb | 0xc)
+    byte == b' ' || byte.wrapping_sub(b'\t') <= b'\r' - b'\t'
+}
+
+fn has_space(text: &str) -> bool {
+    // No early end: this is a vector operation over the whole.
+    text.bytes().fold(false, |any, byte| any | is_space(byte))
 }
 
 fn plain_text(text: &str) -> Result<(), PrimitiveError> {
@@ -224,6 +229,9 @@ fn plain_text(text: &str) -> Result<(), PrimitiveError> {
 }
 
 fn is_code(text: &str) -> bool {
+    if !has_space(text) {
+        return !text.is_empty();
+    }
     let mut before = true;
     for byte in text.bytes() {
         let space = is_space(byte);

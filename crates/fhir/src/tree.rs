@@ -340,6 +340,11 @@ impl Tree {
         }
     }
 
+    /// Whether the node was added since the mark.
+    pub fn is_added(&self, node: NodeId, mark: Mark) -> bool {
+        node.0 >= mark.nodes
+    }
+
     /// Drops everything added since the mark: detached nodes, and whatever was added to `parent` or anywhere below it.
     /// All that was added to other nodes than those must have been dropped before. Text that was set on an older node
     /// stays, and what was removed stays removed.

@@ -86,7 +86,7 @@ impl Leaf {
 
     #[inline]
     pub(crate) fn divider(self) -> Divider {
-        match self.end_and_divider >> END_BITS {
+        match self.strength() {
             0 => Divider::Subcomponent,
             1 => Divider::Component,
             2 => Divider::Repetition,
@@ -94,6 +94,13 @@ impl Leaf {
         }
     }
 
+    /// The divider as a number, as it is ordered.
+    #[inline]
+    fn strength(self) -> u32 {
+        self.end_and_divider >> END_BITS
+    }
+
+    #[inline]
     pub(crate) fn range(self) -> Range<usize> {
         self.start as usize..self.end() as usize
     }
@@ -141,6 +148,7 @@ impl Index {
     }
 
     /// Positions in `fields` of the fields of one segment.
+    #[inline]
     pub(crate) fn fields_of(&self, segment: usize) -> Range<usize> {
         let Some(span) = self.segments.get(segment) else {
             return 0..0;
@@ -178,6 +186,18 @@ impl Index {
         Some((first, end))
     }
 
+    /// Whether any of these leaves has bytes: with only delimiters between them there is one byte less than leaves.
+    #[inline]
+    pub(crate) fn has_bytes(&self, first: u32, end: u32) -> bool {
+        let leaf = |at: u32| self.leaves.get(at as usize);
+        match (leaf(first), end.checked_sub(1).and_then(leaf)) {
+            (Some(from), Some(to)) if first < end => {
+                to.end().saturating_sub(from.start) > end - first - 1
+            }
+            _ => false,
+        }
+    }
+
     /// Part `number` (from 1) of the leaves `first..end`, cut at every leaf
     /// that `divider` precedes and ended by any stronger one.
     #[inline]
@@ -187,11 +207,27 @@ impl Index {
         number: usize,
         divider: Divider,
     ) -> Option<(u32, u32)> {
-        let leaves = self.leaves.get(first as usize..end as usize)?;
-        let mut current = 1;
-        let mut start = first;
-        for (at, leaf) in (first..end).zip(leaves).skip(1) {
-            let found = leaf.divider();
+        // Most fields are one leaf.
+        if end.saturating_sub(first) <= 1 {
+            return (first < end && number == 1).then_some((first, end));
+        }
+        self.part_of_many((first, end), number, divider as u32)
+    }
+
+    fn part_of_many(
+        &self,
+        (first, end): (u32, u32),
+        number: usize,
+        divider: u32,
+    ) -> Option<(u32, u32)> {
+        let (_, rest) = self
+            .leaves
+            .get(first as usize..end as usize)?
+            .split_first()?;
+        let (mut current, mut start, mut at) = (1, first, first);
+        for leaf in rest {
+            at += 1;
+            let found = leaf.strength();
             if found < divider {
                 continue;
             }
@@ -204,7 +240,7 @@ impl Index {
             current += 1;
             start = at;
         }
-        (current == number && !leaves.is_empty()).then_some((start, end))
+        (current == number).then_some((start, end))
     }
 
     /// How many parts [`Index::part`] finds.

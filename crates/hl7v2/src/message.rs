@@ -48,6 +48,8 @@ pub struct Message<'a> {
     version: Version,
     pub(crate) charset: Charset,
     pub(crate) index: Index,
+    /// The bytes as text when every leaf means itself: printable ASCII, no escape character outside of MSH-2.
+    plain: Option<&'a str>,
 }
 
 /// Parses one message. Lenient: what is odd is listed beside the message.
@@ -104,7 +106,9 @@ pub fn parse_with<'a>(
         version: Version::NEWEST,
         charset,
         index,
+        plain: None,
     };
+    message.plain = message.find_plain();
     message.read_version(&mut issues);
     Ok((message, issues))
 }
@@ -345,6 +349,7 @@ impl<'a> Message<'a> {
     }
 
     /// The bytes of a range of leaves, with the delimiters between them.
+    #[inline]
     pub(crate) fn raw_leaves(&self, leaves: Range<usize>) -> &'a [u8] {
         let last = leaves.end.checked_sub(1);
         let first = self.index.leaves.get(leaves.start);
@@ -356,6 +361,48 @@ impl<'a> Message<'a> {
                 .unwrap_or_default(),
             _ => &[],
         }
+    }
+
+    /// The text of the first of these leaves, when the message is plain.
+    #[inline]
+    pub(crate) fn plain_leaf(&self, first: u32, end: u32) -> Option<&'a str> {
+        let text = self.plain?;
+        if first >= end {
+            return Some("");
+        }
+        text.get(self.index.leaves.get(first as usize)?.range())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain.is_some()
+    }
+
+    /// One look at every byte while it is at hand, so that reading a leaf later needs none.
+    fn find_plain(&self) -> Option<&'a str> {
+        if !self.charset.encoding.is_ascii_compatible() {
+            return None;
+        }
+        // MSH-2 names the escape character and is read verbatim.
+        let header_end = self.segment(0)?.field(2).leaves().end;
+        let from = self.index.leaves.get(header_end.checked_sub(1)?)?.end() as usize;
+        // A delimiter that there is not can't be met.
+        let escape = self.delimiters.escape.unwrap_or(0);
+        let odd = |bytes: &[u8]| {
+            // No early end: this is a vector operation over the whole.
+            bytes.iter().fold(false, |odd, byte| {
+                odd | !(b' '..0x7F).contains(byte) | (*byte == escape)
+            })
+        };
+        let plain = self.index.segments.iter().all(|span| {
+            let start = (span.start as usize).max(from);
+            let bytes = self.bytes.get(start..(span.end as usize).max(start));
+            bytes.is_some_and(|bytes| !odd(bytes))
+        });
+        if !plain || !self.bytes.get(..from)?.is_ascii() {
+            return None;
+        }
+        std::str::from_utf8(self.bytes).ok()
     }
 
     /// The first leaf with bytes that the character set does not have, for

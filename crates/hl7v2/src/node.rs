@@ -63,6 +63,7 @@ impl<'a> Node<'a> {
 
     /// How deep it is.
     #[must_use]
+    #[inline]
     pub fn level(&self) -> Level {
         self.level
     }
@@ -196,26 +197,29 @@ impl<'a> Node<'a> {
 
     /// Whether any leaf has bytes. `""` is present, `^^` is not.
     #[must_use]
+    #[inline]
     pub fn is_present(&self) -> bool {
-        // With only delimiters between its leaves a node has one byte less than leaves.
-        let leaves = self.leaves().len();
-        leaves > 0 && self.raw().len() > leaves - 1
+        let index = &self.segment.message().index;
+        index.has_bytes(self.first, self.end)
     }
 
     /// Whether it is exactly `""`: the sender asks to delete the value (chapter 2.5.3).
     #[must_use]
+    #[inline]
     pub fn is_null(&self) -> bool {
         self.raw() == b"\"\""
     }
 
     /// Present, and not the deletion `""`.
     #[must_use]
+    #[inline]
     pub fn is_valued(&self) -> bool {
         self.is_present() && !self.is_null()
     }
 
     /// The bytes of the whole node, neither unescaped nor decoded, delimiters included.
     #[must_use]
+    #[inline]
     pub fn raw(&self) -> &'a [u8] {
         self.segment.message().raw_leaves(self.leaves())
     }
@@ -224,7 +228,16 @@ impl<'a> Node<'a> {
     ///
     /// Borrows from the message when there is nothing to unescape or decode.
     #[must_use]
+    #[inline]
     pub fn text(&self) -> Cow<'a, str> {
+        // In a plain message every leaf is text as it stands; nothing of it needs to be looked at again.
+        match self.segment.message().plain_leaf(self.first, self.end) {
+            Some(text) => Cow::Borrowed(text),
+            None => self.checked_text(),
+        }
+    }
+
+    fn checked_text(&self) -> Cow<'a, str> {
         let leaf = self.first_leaf();
         let raw = leaf.raw();
         let message = self.segment.message();
@@ -329,6 +342,7 @@ impl<'a> Node<'a> {
         })
     }
 
+    #[inline]
     fn part(&self, number: usize, divider: Divider) -> Option<(u32, u32)> {
         let index = &self.segment.message().index;
         index.part((self.first, self.end), number, divider)
@@ -400,6 +414,29 @@ impl<'a> Parts<'a> {
     }
 }
 
+#[inline]
 fn narrow(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::parse;
+
+    #[test]
+    fn a_plain_message_reads_as_any_other() {
+        let start = "MSH|^~\\&|A^B||C|||||1|P|2.5.1\r";
+        let endings = ["", "PID|||x^y&z~w||Doe", "PID|||\\T\\^ä\tb"];
+        for (number, ending) in endings.into_iter().enumerate() {
+            let bytes = format!("{start}{ending}\r\n");
+            let (message, _) = parse(bytes.as_bytes()).unwrap();
+            assert_eq!(message.is_plain(), number < 2, "{ending}");
+            for field in message.segments().flat_map(|segment| segment.fields()) {
+                let parts = field.children().flat_map(|part| part.children());
+                for node in parts.chain([field, field.child(9)]) {
+                    assert_eq!(node.text(), node.checked_text(), "{node:?}");
+                }
+            }
+        }
+    }
 }

@@ -73,6 +73,21 @@ impl<'a> Segment<'a> {
         Node::field(*self, number, span)
     }
 
+    /// Which of fields 1 to 63 have bytes, bit `n` for field `n`: one look for those who ask about many fields that are
+    /// mostly empty.
+    #[must_use]
+    pub fn present_fields(&self) -> u64 {
+        let index = &self.message.index;
+        let present = |position| {
+            let leaves = index.leaves_of_field(position);
+            leaves.is_some_and(|(first, end)| index.has_bytes(first, end))
+        };
+        let positions = (1..64).zip(index.fields_of(self.index()));
+        positions.fold(0, |bits, (number, position)| {
+            bits | u64::from(present(position)) << number
+        })
+    }
+
     /// All fields in their order.
     pub fn fields(&self) -> impl ExactSizeIterator<Item = Node<'a>> + use<'a> {
         let segment = *self;

@@ -5,6 +5,7 @@ mod element;
 mod identity;
 mod layers;
 mod message;
+mod needs;
 mod package_file;
 mod required;
 mod rule;
@@ -97,6 +98,7 @@ impl Compiler {
         self.required_of_datatypes();
         self.circles();
         self.messages(&documents);
+        needs::note(&mut self.plan);
         self.plan.coding_systems = self.table_ids.get("CodingSystem").copied();
         self.plan.authorities = self.table_ids.get("AssigningAuthority").copied();
     }

@@ -126,6 +126,8 @@ pub(crate) struct State {
     pub report: Report,
     pub policies: Vec<String>,
     pub sender: String,
+    /// The text that the id being made is made from.
+    pub key: String,
     pub steps: u32,
     pub anonymous: u32,
     pub failed: Option<ConvertError>,
@@ -136,7 +138,7 @@ pub(crate) struct State {
 }
 
 /// Hashes ids by themselves: they are hashes already.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spread(u64);
 
 impl BuildHasher for Spread {
@@ -151,14 +153,26 @@ impl Hasher for Spread {
         self.0
     }
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word.iter_mut()
-                .zip(chunk)
-                .for_each(|(to, from)| *to = *from);
-            let word = u64::from_le_bytes(word);
-            self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
         }
+        if !rest.is_empty() {
+            let word = rest
+                .iter()
+                .rev()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte));
+            self.write_u64(word);
+        }
+    }
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(u64::from(byte));
     }
 }
 
@@ -299,14 +313,11 @@ impl State {
         self.taken.clear();
         self.taken.resize(message.leaf_count().div_ceil(64), 0);
         self.report.clear();
-        self.policies.clear();
-        self.policies.extend(plan.policies.iter().map(|policy| {
-            context
-                .policies
-                .get(&policy.name)
-                .unwrap_or(&policy.default)
-                .clone()
-        }));
+        self.policies.resize_with(plan.policies.len(), String::new);
+        for (set, policy) in self.policies.iter_mut().zip(&plan.policies) {
+            let value = context.policies.get(&policy.name);
+            set.clone_from(value.unwrap_or(&policy.default));
+        }
         self.sender.clear();
         if context.sender.is_empty() {
             self.sender

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::engine::Spread;
 use fhir::primitive::Primitive;
 use fhir::tree::Key;
 
@@ -224,9 +225,23 @@ pub(crate) struct Rule {
     pub select: Select,
     pub body: Body,
     pub set: Vec<Field>,
+    pub needs: Needs,
     /// Nothing in it depends on the message.
     pub constant: bool,
     pub origin: OriginId,
+}
+
+/// What must be present for a rule to do anything. Most fields of most messages are empty, so this is the question that
+/// ends most rules.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    /// One of these; none when nothing is known.
+    pub places: Vec<Access>,
+    /// When all of them are in one segment: which, and the bits of their fields; else no bits.
+    pub segment: [u8; 3],
+    pub fields: u64,
+    /// They are whole fields, so the bits say it all.
+    pub whole: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -395,7 +410,8 @@ pub(crate) struct Table {
     /// The v2 tables it translates, such as `HL70001`.
     pub source: Vec<String>,
     pub target: String,
-    pub codes: HashMap<String, Vec<Target>>,
+    /// By source code. The codes are the package's own, so no message can make them collide.
+    pub codes: HashMap<String, Vec<Target>, Spread>,
     pub default: Option<Target>,
     pub miss: Miss,
 }

@@ -12,8 +12,8 @@ use super::scope::Scope;
 use super::{Compiler, v2};
 use crate::diagnostic::{Code, closest};
 use crate::plan::{
-    Bind, Body, BoundId, Entry, Field, Group, Link, LinkSource, Makes, MapId, MessageMap, Rule,
-    Select, Set, Shape, WriteMode,
+    Bind, Body, BoundId, Entry, Field, Group, Link, LinkSource, Makes, MapId, MessageMap, Needs,
+    Rule, Select, Set, Shape, WriteMode,
 };
 use crate::yaml::{Node, Span, Value};
 
@@ -484,6 +484,7 @@ impl Compiler {
             select: Select::Here,
             body,
             set: Vec::new(),
+            needs: Needs::default(),
             constant: false,
             origin,
         };

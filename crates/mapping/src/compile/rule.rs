@@ -8,7 +8,7 @@ use super::scope::{Current, Scope};
 use super::{Compiler, MapHeader};
 use crate::diagnostic::{Code, closest};
 use crate::plan::{
-    Body, Condition, Field, Ignore, Make, Makes, Map, Miss, Rule, Select, Shape, WriteMode,
+    Body, Condition, Field, Ignore, Make, Makes, Map, Miss, Needs, Rule, Select, Shape, WriteMode,
 };
 use crate::yaml::{Node, Value};
 
@@ -289,6 +289,7 @@ impl Compiler {
                     select: Select::Here,
                     body: Body::Text(template),
                     set: Vec::new(),
+                    needs: Needs::default(),
                     constant,
                     origin,
                 })
@@ -357,6 +358,7 @@ impl Compiler {
             select,
             body,
             set,
+            needs: Needs::default(),
             constant,
             origin,
         };

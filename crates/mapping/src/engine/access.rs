@@ -6,7 +6,7 @@ use hl7v2::structure::{GroupId, Item};
 use hl7v2::{Node, Segment};
 
 use super::{Run, helpers};
-use crate::plan::{Access, Comparison, Condition, Form, Root};
+use crate::plan::{Access, Comparison, Condition, Form, Needs, Root};
 
 /// How many segment lookups are remembered.
 pub(crate) const CACHE: usize = 64;
@@ -18,6 +18,9 @@ pub(crate) type Lookup = (Option<GroupId>, [u8; 3], Option<usize>);
 #[derive(Clone, Copy)]
 pub(crate) struct Here<'r> {
     pub segment: Segment<'r>,
+    pub name: [u8; 3],
+    /// Which of its fields have bytes, see [`Segment::present_fields`].
+    pub present: u64,
     pub group: GroupId,
     /// The value being mapped.
     pub current: Option<Node<'r>>,
@@ -25,6 +28,17 @@ pub(crate) struct Here<'r> {
 }
 
 impl<'r> Here<'r> {
+    pub fn new(segment: Segment<'r>, group: GroupId) -> Here<'r> {
+        Here {
+            segment,
+            name: segment.id(),
+            present: segment.present_fields(),
+            group,
+            current: None,
+            depth: 0,
+        }
+    }
+
     #[inline]
     pub fn at(&self, current: Node<'r>) -> Here<'r> {
         Here {
@@ -60,11 +74,39 @@ impl<'r> Run<'r> {
         Some(node)
     }
 
+    /// Whether the message has anything of what a rule can't do without.
+    #[inline]
+    pub(crate) fn has_needs(&self, needs: &Needs, here: &Here<'r>) -> bool {
+        if needs.places.is_empty() {
+            return true;
+        }
+        if needs.fields != 0 && needs.segment == here.name {
+            // Most questions end here: the fields are empty, or they are all that is asked for.
+            let found = needs.fields & here.present;
+            if found == 0 || needs.whole {
+                return found != 0;
+            }
+        }
+        self.has_any(&needs.places, here)
+    }
+
+    fn has_any(&self, places: &[Access], here: &Here<'r>) -> bool {
+        places.iter().any(|access| {
+            self.node(*access, here)
+                .is_some_and(|node| node.is_present())
+        })
+    }
+
     /// The segment of that name that belongs to where we stand.
+    #[inline]
     pub(crate) fn segment(&self, name: [u8; 3], here: &Here<'r>) -> Option<Segment<'r>> {
-        if here.segment.id() == name {
+        if here.name == name {
             return Some(here.segment);
         }
+        self.other_segment(name, here)
+    }
+
+    fn other_segment(&self, name: [u8; 3], here: &Here<'r>) -> Option<Segment<'r>> {
         if &name == b"MSH" {
             return self
                 .message
@@ -233,6 +275,7 @@ impl<'r> Run<'r> {
 }
 
 /// Without blanks around it; most texts have none.
+#[inline]
 fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
     let edge = |byte: Option<&u8>| byte.is_some_and(|byte| *byte <= b' ' || *byte >= 0x80);
     let bytes = text.as_bytes();

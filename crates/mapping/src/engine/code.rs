@@ -304,7 +304,7 @@ impl<'r> Run<'r> {
         };
         let slot = Slot::Member(coding, keys.code);
         // Two blanks inside a code are one for FHIR.
-        let code: Cow<'_, str> = if code.contains("  ") || code.contains(['\n', '\t']) {
+        let code: Cow<'_, str> = if is_spaced(&code) {
             Cow::Owned(code.split_whitespace().collect::<Vec<_>>().join(" "))
         } else {
             code
@@ -503,7 +503,7 @@ impl<'r> Run<'r> {
             }
             let oid = id.strip_prefix("urn:oid:").unwrap_or(id);
             if is_oid(oid) {
-                return Cow::Owned(format!("urn:oid:{oid}"));
+                return Cow::Owned(["urn:oid:", oid].concat());
             }
             if is_uri(id) {
                 return Cow::Owned(id.clone().into_owned());
@@ -524,8 +524,8 @@ impl<'r> Run<'r> {
 
     /// A URI for what only has a local name.
     fn local(&self, kind: &str, sender: Option<&str>, name: &str) -> String {
-        let mut out = String::with_capacity(48);
-        super::text::append(&mut out, format_args!("{}:{kind}", self.context.base()));
+        let mut out = String::with_capacity(64);
+        out.extend([self.context.base(), ":", kind]);
         for part in sender.into_iter().chain([name]) {
             out.push(':');
             if part.is_empty() {
@@ -537,11 +537,22 @@ impl<'r> Run<'r> {
     }
 }
 
+/// Whether a text has other white space than single blanks.
+fn is_spaced(text: &str) -> bool {
+    let mut before = 0;
+    text.bytes().any(|byte| {
+        let after = std::mem::replace(&mut before, byte) == b' ';
+        matches!(byte, b'\n' | b'\t') || (byte == b' ' && after)
+    })
+}
+
 /// The targets of a code; a code in lower case is found in upper case too.
 fn find<'t>(table: &'t Table, code: &str) -> Option<&'t [Target]> {
     let targets = table.codes.get(code).or_else(|| {
-        let upper = code.to_ascii_uppercase();
-        (upper != code).then(|| table.codes.get(&upper)).flatten()
+        let lower = code.bytes().any(|byte| byte.is_ascii_lowercase());
+        lower
+            .then(|| table.codes.get(&code.to_ascii_uppercase()))
+            .flatten()
     })?;
     (!targets.is_empty()).then_some(targets)
 }

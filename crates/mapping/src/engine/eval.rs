@@ -6,9 +6,10 @@ use super::access::Here;
 use super::slot::{Emitted, Slot};
 use super::{Made, Run, merge};
 use crate::plan::{
-    Body, Condition, Field, Identity, Makes, MapId, OriginId, Rule, Select, Shape, WriteMode,
+    Body, Condition, Field, Identity, Makes, MapId, OriginId, Piece, Rule, Select, Shape, WriteMode,
 };
 use crate::report::ReportCode;
+use fhir::primitive::Primitive;
 use fhir::tree::{Kind, NodeId};
 
 impl<'r> Run<'r> {
@@ -30,17 +31,34 @@ impl<'r> Run<'r> {
         if field.array {
             let mut emitted = Emitted::Nothing;
             let slot = Slot::Append(parent, field.key);
+            let before = self.state.tree.mark();
             for rule in &field.rules {
-                emitted = emitted.max(self.rule(slot, field.shape, rule, here));
+                if self.has_needs(&rule.needs, here) {
+                    emitted = emitted.max(self.rule(slot, field.shape, rule, here));
+                }
             }
             if field.distinct
                 && emitted != Emitted::Nothing
                 && let Some(list) = self.state.tree.get(parent, field.key.name)
             {
-                merge::distinct(&mut self.state.tree, list);
+                merge::distinct(&mut self.state.tree, list, before);
             }
             return emitted;
         }
+        // A second choice is reported for what it would have said, so its rules are asked one by one.
+        let asked = if field.choice {
+            None
+        } else {
+            let first = field
+                .rules
+                .iter()
+                .position(|rule| self.has_needs(&rule.needs, here));
+            let Some(first) = first else {
+                return Emitted::Nothing;
+            };
+            Some(first)
+        };
+        let skipped = asked.unwrap_or(0);
         let (there, other) = self.state.tree.find(parent, field.key);
         let slot = match there {
             None => Slot::Member(parent, field.key),
@@ -50,7 +68,7 @@ impl<'r> Run<'r> {
             Some(_) => return Emitted::Nothing,
         };
         let taken_choice = field.choice && other;
-        for rule in &field.rules {
+        for (number, rule) in field.rules.iter().enumerate().skip(skipped) {
             if taken_choice {
                 if !rule.constant && self.would_apply(rule, here) {
                     self.note(
@@ -60,6 +78,9 @@ impl<'r> Run<'r> {
                         Slot::Member(parent, field.key),
                     );
                 }
+                continue;
+            }
+            if Some(number) != asked && !self.has_needs(&rule.needs, here) {
                 continue;
             }
             let emitted = self.rule(slot, field.shape, rule, here);
@@ -276,6 +297,15 @@ impl<'r> Run<'r> {
         rule: &Rule,
         here: &Here<'r>,
     ) -> Emitted {
+        if let (true, Shape::Primitive(primitive), [Piece::Text(text)]) =
+            (rule.constant, shape, template.pieces.as_slice())
+            && is_verbatim(primitive)
+            && !matches!(slot, Slot::Into(_))
+        {
+            // It was checked with the package.
+            self.put_string(slot, text, rule.origin);
+            return Emitted::Constant;
+        }
         let (Shape::Primitive(primitive), Some(rendered)) = (shape, self.render(template, here))
         else {
             return Emitted::Nothing;
@@ -507,6 +537,20 @@ impl<'r> Run<'r> {
     pub(crate) fn condition_holds(&self, condition: Option<&Condition>, here: &Here<'r>) -> bool {
         condition.is_none_or(|condition| self.holds(condition, here))
     }
+}
+
+/// Whether a constant of that type stands in the resource as it is written in the rule.
+fn is_verbatim(primitive: Primitive) -> bool {
+    matches!(
+        primitive,
+        Primitive::Code
+            | Primitive::Uri
+            | Primitive::Url
+            | Primitive::Canonical
+            | Primitive::Id
+            | Primitive::String
+            | Primitive::Markdown
+    )
 }
 
 /// The rules of a resource: its own, and what the place that makes it sets.

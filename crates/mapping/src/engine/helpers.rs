@@ -11,6 +11,9 @@ use super::slot::decimal;
 
 /// Comparator and number of `<5`, `>= 40`, `3.5`; the number has the digits of the text.
 pub(crate) fn quantity(text: &str) -> Option<(&'static str, Cow<'_, str>)> {
+    if is_json_number(text) {
+        return Some(("", Cow::Borrowed(text)));
+    }
     let text = text.trim();
     let (comparator, rest) = if let Some(rest) = text
         .strip_prefix("<=")

@@ -1,5 +1,6 @@
 //! Which resource it is: ids made from what identifies it, so that the next message meets the same one.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -34,13 +35,28 @@ impl<'r> Run<'r> {
         key: Option<&'r Identity>,
         here: &Here<'r>,
     ) -> Identified {
-        if let Some(found) = key.and_then(|key| self.by_key(type_name, key, here)) {
+        let mut text = std::mem::take(&mut self.state.key);
+        let found = self.identify_by(&mut text, type_name, key, here);
+        self.state.key = text;
+        found
+    }
+
+    fn identify_by(
+        &mut self,
+        text: &mut String,
+        type_name: &str,
+        key: Option<&'r Identity>,
+        here: &Here<'r>,
+    ) -> Identified {
+        if let Some(found) = key.and_then(|key| self.by_key(text, type_name, key, here)) {
             return found;
         }
         self.state.anonymous += 1;
-        let mut text = format!("{type_name}{END}");
-        self.message_identity(&mut text);
-        super::text::append(&mut text, format_args!("{}{END}", self.state.anonymous));
+        text.clear();
+        text.push_str(type_name);
+        text.push(END);
+        self.message_identity(text);
+        super::text::append(text, format_args!("{}{END}", self.state.anonymous));
         Identified {
             uuid: Uuid::new_v5(&NAMESPACE, text.as_bytes()),
             condition: None,
@@ -49,21 +65,31 @@ impl<'r> Run<'r> {
 
     fn by_key(
         &mut self,
+        text: &mut String,
         type_name: &str,
         key: &'r Identity,
         here: &Here<'r>,
     ) -> Option<Identified> {
-        let mut text = String::with_capacity(96);
+        text.clear();
         text.push_str(type_name);
         text.push(END);
+        let start = text.len();
         let mut valued = false;
         let mut repeat = false;
+        let mut condition = None;
         for part in &key.parts {
             match part {
                 Part::Value(choices) => {
-                    valued |= choices.iter().any(|(access, canonical)| {
-                        self.canonical(*access, *canonical, here, &mut text)
+                    let found = choices.iter().find_map(|(access, canonical)| {
+                        let number = self.canonical(*access, *canonical, here, text)?;
+                        let is_identifier = matches!(canonical, Canonical::Cx | Canonical::Ei);
+                        Some(is_identifier.then_some(number))
                     });
+                    valued |= found.is_some();
+                    if let (Some(Some(number)), 1) = (found, key.parts.len()) {
+                        let system = text.get(start..number.saturating_sub(1));
+                        condition = system.zip(text.get(number..)).map(owned);
+                    }
                 }
                 Part::Bound(names) => {
                     if let Some(made) = names
@@ -77,7 +103,7 @@ impl<'r> Run<'r> {
                 }
                 Part::Sender => text.push_str(&self.state.sender),
                 Part::Message => {
-                    self.message_identity(&mut text);
+                    self.message_identity(text);
                     valued = true;
                 }
                 Part::Repeat => repeat = true,
@@ -94,14 +120,11 @@ impl<'r> Run<'r> {
             *count += 1;
             if *count > 1 {
                 let count = *count;
-                super::text::append(&mut text, format_args!("{count}{END}"));
+                super::text::append(text, format_args!("{count}{END}"));
                 uuid = Uuid::new_v5(&NAMESPACE, text.as_bytes());
             }
         }
-        Some(Identified {
-            uuid,
-            condition: self.condition(key, here),
-        })
+        Some(Identified { uuid, condition })
     }
 
     fn message_identity(&self, text: &mut String) {
@@ -114,23 +137,20 @@ impl<'r> Run<'r> {
         text.push(END);
     }
 
-    /// Appends what identifies a value; `false` when it has none.
+    /// Appends what identifies a value, and says where in the text its number starts, if that is how it is identified;
+    /// `None` when it has no identity.
     fn canonical(
         &mut self,
         access: Access,
         canonical: Canonical,
         here: &Here<'r>,
         text: &mut String,
-    ) -> bool {
-        let Some(node) = self.node(access, here).filter(|node| node.is_valued()) else {
-            return false;
-        };
+    ) -> Option<usize> {
+        let node = self.node(access, here).filter(|node| node.is_valued())?;
         match canonical {
-            Canonical::Cx => self.numbered(
-                node.child(1),
-                |run| run.authority_of(node.child(4)).into_owned(),
-                text,
-            ),
+            Canonical::Cx => {
+                self.numbered(node.child(1), |run| run.authority_of(node.child(4)), text)
+            }
             Canonical::Ei => self.numbered(
                 node.child(1),
                 |run| {
@@ -139,7 +159,6 @@ impl<'r> Run<'r> {
                         Some(node.child(3)),
                         Some(node.child(4)),
                     )
-                    .into_owned()
                 },
                 text,
             ),
@@ -147,11 +166,11 @@ impl<'r> Run<'r> {
                 if node.child(1).is_valued() {
                     return self.numbered(
                         node.child(1),
-                        |run| run.authority_of(node.child(9)).into_owned(),
+                        |run| run.authority_of(node.child(9)),
                         text,
                     );
                 }
-                let names: Vec<Node<'r>> = (2..=5).map(|number| node.child(number)).collect();
+                let names = [2, 3, 4, 5].map(|number| node.child(number));
                 self.by_name(&names, text)
             }
             Canonical::Xon => {
@@ -159,7 +178,7 @@ impl<'r> Run<'r> {
                     if node.child(number).is_valued() {
                         return self.numbered(
                             node.child(number),
-                            |run| run.authority_of(node.child(6)).into_owned(),
+                            |run| run.authority_of(node.child(6)),
                             text,
                         );
                     }
@@ -175,7 +194,7 @@ impl<'r> Run<'r> {
                     if !system.is_empty() {
                         text.push_str(&self.system(system));
                     }
-                    return true;
+                    return Some(0);
                 }
                 let display = if display.is_valued() {
                     display
@@ -185,72 +204,46 @@ impl<'r> Run<'r> {
                 self.by_name(&[display], text)
             }
             Canonical::Hd => {
-                let system = self.authority_of(node).into_owned();
+                let system = self.authority_of(node);
                 text.push_str(&system);
-                true
+                Some(0)
             }
             Canonical::Whole => {
                 text.push_str(node.whole_text().trim());
-                true
+                Some(0)
             }
         }
     }
 
-    /// A number and who gave it.
+    /// Who gave a number, and behind a bar the number itself; where that starts.
     fn numbered(
         &mut self,
         number: Node<'r>,
-        authority: impl FnOnce(&mut Self) -> String,
+        authority: impl FnOnce(&mut Self) -> Cow<'r, str>,
         text: &mut String,
-    ) -> bool {
+    ) -> Option<usize> {
         let value = self.peek(number);
         if value.is_empty() {
-            return false;
+            return None;
         }
         text.push_str(&authority(self));
         text.push('|');
+        let start = text.len();
         text.push_str(&value);
-        true
+        Some(start)
     }
 
     /// Names are only unique for a sender.
-    fn by_name(&mut self, names: &[Node<'r>], text: &mut String) -> bool {
+    fn by_name(&mut self, names: &[Node<'r>], text: &mut String) -> Option<usize> {
         if !names.iter().any(Node::is_valued) {
-            return false;
+            return None;
         }
         text.push_str(&self.state.sender);
         for name in names {
             text.push('|');
             text.push_str(&self.peek(*name).to_lowercase());
         }
-        true
-    }
-
-    /// System and value of a key that is one identifier.
-    fn condition(&mut self, key: &Identity, here: &Here<'r>) -> Option<(String, String)> {
-        let [Part::Value(choices)] = key.parts.as_slice() else {
-            return None;
-        };
-        for (access, canonical) in choices {
-            let Some(node) = self
-                .node(*access, here)
-                .filter(|node| node.child(1).is_valued())
-            else {
-                continue;
-            };
-            let value = self.peek(node.child(1)).into_owned();
-            let system = match canonical {
-                Canonical::Cx => self.authority_of(node.child(4)),
-                Canonical::Ei => self.authority(
-                    Some(node.child(2)),
-                    Some(node.child(3)),
-                    Some(node.child(4)),
-                ),
-                _ => return None,
-            };
-            return Some((system.into_owned(), value));
-        }
-        None
+        Some(0)
     }
 
     /// Makes sure that the resource has the identifier its conditional write asks for; a type that can't have one is
@@ -300,6 +293,10 @@ impl<'r> Run<'r> {
             text(identifier, keys.value) == value && text(identifier, keys.system) == system
         })
     }
+}
+
+fn owned((system, value): (&str, &str)) -> (String, String) {
+    (system.to_owned(), value.to_owned())
 }
 
 /// Where a resource has its identifiers.

@@ -1,7 +1,7 @@
 //! The same resource met twice in a message: what the second adds is added, the first wins.
 
 use fhir::NameId;
-use fhir::tree::{Key, Kind, NodeId, Tree};
+use fhir::tree::{Key, Kind, Mark, NodeId, Tree};
 
 /// Adds what `from` has and `to` has not; both are objects.
 pub(crate) fn merge(tree: &mut Tree, to: NodeId, from: NodeId) {
@@ -75,28 +75,36 @@ fn copy(tree: &mut Tree, parent: NodeId, key: Key, node: NodeId) {
     }
 }
 
-/// Takes out members that say the same as an earlier one.
-pub(crate) fn distinct(tree: &mut Tree, list: NodeId) {
-    let mut kept: Vec<NodeId> = Vec::new();
-    let members: Vec<NodeId> = tree.children(list).map(|(_, member)| member).collect();
-    if members.len() < 2 {
+/// Takes out members that were added since and say the same as an earlier one; the older ones are distinct already.
+pub(crate) fn distinct(tree: &mut Tree, list: NodeId, since: Mark) {
+    if tree.children(list).nth(1).is_none() {
         return;
     }
-    for member in members {
-        if kept.iter().any(|other| equal(tree, *other, member)) {
+    let added: Vec<NodeId> = tree
+        .children(list)
+        .map(|(_, member)| member)
+        .filter(|member| tree.is_added(*member, since))
+        .collect();
+    for member in added {
+        let known = tree
+            .children(list)
+            .take_while(|(_, other)| *other != member)
+            .any(|(_, other)| equal(tree, other, member));
+        if known {
             tree.remove(list, member);
-        } else {
-            kept.push(member);
         }
     }
 }
 
 pub(crate) fn equal(tree: &Tree, a: NodeId, b: NodeId) -> bool {
-    tree.kind(a) == tree.kind(b)
-        && tree.text(a) == tree.text(b)
-        && tree.children(a).count() == tree.children(b).count()
-        && tree
-            .children(a)
-            .zip(tree.children(b))
-            .all(|((left, a), (right, b))| left == right && equal(tree, a, b))
+    if tree.kind(a) != tree.kind(b) || tree.text(a) != tree.text(b) {
+        return false;
+    }
+    let mut others = tree.children(b);
+    let same = tree.children(a).all(|(name, child)| {
+        others
+            .next()
+            .is_some_and(|(other, b)| name == other && equal(tree, child, b))
+    });
+    same && others.next().is_none()
 }

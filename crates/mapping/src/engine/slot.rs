@@ -212,6 +212,9 @@ impl<'r> Run<'r> {
 
 /// A JSON number with the digits of the text: `+5` is `5`, `.5` is `0.5`, `05.0` is `5.0`.
 pub(crate) fn decimal(text: &str) -> Cow<'_, str> {
+    if fhir::tree::is_json_number(text) {
+        return Cow::Borrowed(text);
+    }
     let text = text.trim();
     let (sign, digits) = match text.strip_prefix('-') {
         Some(rest) => ("-", rest),

@@ -147,13 +147,11 @@ impl<'r> Run<'r> {
                 return (!texts.is_empty()).then(|| Cow::Owned(texts.join(&separator)));
             }
             Helper::Authority => {
-                let nodes: Vec<Option<Node<'r>>> = (0..call.arguments.len())
-                    .map(|number| self.argument_node(call, number, here))
-                    .collect();
-                return Some(match nodes.as_slice() {
-                    [Some(one)] => self.authority_of(*one),
-                    [name, universal, kind] => self.authority(*name, *universal, *kind),
-                    [name, universal] => self.authority(*name, *universal, None),
+                let node = |number| self.argument_node(call, number, here);
+                let (first, second, third) = (node(0), node(1), node(2));
+                return Some(match (first, call.arguments.len()) {
+                    (Some(one), 1) => self.authority_of(one),
+                    (_, 2 | 3) => self.authority(first, second, third),
                     _ => self.authority(None, None, None),
                 });
             }

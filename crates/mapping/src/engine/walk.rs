@@ -142,12 +142,7 @@ impl<'r> Run<'r> {
         {
             return;
         }
-        let here = &Here {
-            segment,
-            group,
-            current: None,
-            depth: 0,
-        };
+        let here = &Here::new(segment, group);
         if !self.condition_holds(entry.when.as_ref(), here)
             || !self.condition_holds(map.when.as_ref(), here)
         {
