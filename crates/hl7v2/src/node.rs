@@ -113,6 +113,28 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Which of parts 1 to 63 one level down have bytes, bit `n` for part `n`: bit `n` says what
+    /// [`Node::is_present`] of [`Node::child`] `n` does.
+    #[must_use]
+    pub fn present_children(&self) -> u64 {
+        let leaves = self.segment.message().index.leaves.get(self.leaves());
+        let divider = match self.level {
+            Level::Field | Level::Repetition => Divider::Component,
+            Level::Component | Level::Subcomponent => Divider::Subcomponent,
+        };
+        let (mut bits, mut number) = (0, 1_u32);
+        for (at, leaf) in leaves.unwrap_or_default().iter().enumerate() {
+            let found = leaf.divider();
+            if at > 0 && found > divider {
+                break;
+            }
+            number += u32::from(at > 0 && found == divider);
+            let present = u64::from(leaf.end() > leaf.start);
+            bits |= present.checked_shl(number).unwrap_or(0);
+        }
+        bits
+    }
+
     /// All parts one level down in their order, in linear time.
     pub fn children(&self) -> impl Iterator<Item = Self> + use<'a> {
         let mut node = *self;
@@ -432,6 +454,11 @@ mod tests {
             let (message, _) = parse(bytes.as_bytes()).unwrap();
             assert_eq!(message.is_plain(), number < 2, "{ending}");
             for field in message.segments().flat_map(|segment| segment.fields()) {
+                for node in field.repetitions().chain(field.children()) {
+                    let present = |n: &usize| node.child(*n).is_present();
+                    let bits = (1..9).filter(present).fold(0, |bits, n| bits | 1 << n);
+                    assert_eq!(node.present_children(), bits, "{node:?}");
+                }
                 let parts = field.children().flat_map(|part| part.children());
                 for node in parts.chain([field, field.child(9)]) {
                     assert_eq!(node.text(), node.checked_text(), "{node:?}");

@@ -237,10 +237,11 @@ pub(crate) struct Rule {
 pub(crate) struct Needs {
     /// One of these; none when nothing is known.
     pub places: Vec<Access>,
-    /// When all of them are in one segment: which, and the bits of their fields; else no bits.
-    pub segment: [u8; 3],
-    pub fields: u64,
-    /// They are whole fields, so the bits say it all.
+    /// When all of them are fields of one segment, or parts of the value being mapped: of which,
+    pub root: Option<Root>,
+    /// and the bits of their numbers.
+    pub bits: u64,
+    /// Nothing inside of them is asked for, so the bits say it all.
     pub whole: bool,
 }
 

@@ -39,27 +39,29 @@ fn rule(rule: &mut Rule) {
 }
 
 fn needs(places: Vec<Access>) -> Needs {
-    let Some(Root::Segment(segment)) = places.first().map(|access| access.root) else {
-        return Needs {
-            places,
-            ..Needs::default()
-        };
-    };
-    // As in `Segment::present_fields`.
+    let root = places.first().map(|access| access.root);
+    // As in `Segment::present_fields` and `Node::present_children`.
     let bit = |access: &Access| {
-        let one = access.root == Root::Segment(segment) && (1..64).contains(&access.field);
-        one.then(|| 1_u64 << access.field)
+        let number = match access.root {
+            Root::Segment(_) => access.field,
+            Root::Current if access.repetition == 0 => access.component,
+            Root::Current => 0,
+        };
+        let one = Some(access.root) == root && (1..64).contains(&number);
+        one.then(|| 1_u64 << number)
+    };
+    let whole = |access: &Access| match access.root {
+        Root::Segment(_) => access.repetition == 0 && access.component == 0,
+        Root::Current => access.subcomponent == 0,
     };
     let bits: Option<Vec<u64>> = places.iter().map(bit).collect();
     Needs {
-        segment,
-        fields: bits
+        root: root.filter(|_| bits.is_some()),
+        bits: bits
             .unwrap_or_default()
             .iter()
             .fold(0, |all, bit| all | bit),
-        whole: places
-            .iter()
-            .all(|access| access.repetition == 0 && access.component == 0),
+        whole: places.iter().all(whole),
         places,
     }
 }
@@ -204,9 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_one_segment_are_bits() {
+    fn fields_of_one_segment_and_parts_of_one_value_are_bits() {
         let both = needs(vec![at(2), at(5)]);
-        assert_eq!((both.segment, both.fields), (*b"OBX", 1 << 2 | 1 << 5));
+        assert_eq!(both.root, Some(Root::Segment(*b"OBX")));
+        assert_eq!(both.bits, 1 << 2 | 1 << 5);
         assert!(both.whole);
         let part = Access {
             component: 2,
@@ -217,8 +220,16 @@ mod tests {
             root: Root::Segment(*b"OBR"),
             ..at(7)
         };
-        assert_eq!(needs(vec![at(2), other]).fields, 0);
-        assert_eq!(needs(vec![at(64)]).fields, 0);
+        assert_eq!(needs(vec![at(2), other]).root, None);
+        assert_eq!(needs(vec![at(64)]).root, None);
+        let current = Access {
+            root: Root::Current,
+            field: 0,
+            ..part
+        };
+        let current = needs(vec![current]);
+        assert_eq!((current.root, current.bits), (Some(Root::Current), 1 << 2));
+        assert!(current.whole);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(crate) struct Here<'r> {
     pub group: GroupId,
     /// The value being mapped.
     pub current: Option<Node<'r>>,
+    /// Which of its parts have bytes, see [`Node::present_children`].
+    pub parts: u64,
     pub depth: u8,
 }
 
@@ -35,6 +37,7 @@ impl<'r> Here<'r> {
             present: segment.present_fields(),
             group,
             current: None,
+            parts: 0,
             depth: 0,
         }
     }
@@ -43,6 +46,7 @@ impl<'r> Here<'r> {
     pub fn at(&self, current: Node<'r>) -> Here<'r> {
         Here {
             current: Some(current),
+            parts: current.present_children(),
             ..*self
         }
     }
@@ -80,9 +84,14 @@ impl<'r> Run<'r> {
         if needs.places.is_empty() {
             return true;
         }
-        if needs.fields != 0 && needs.segment == here.name {
+        let present = match needs.root {
+            Some(Root::Current) => Some(here.parts),
+            Some(Root::Segment(name)) if name == here.name => Some(here.present),
+            _ => None,
+        };
+        if let Some(present) = present {
             // Most questions end here: the fields are empty, or they are all that is asked for.
-            let found = needs.fields & here.present;
+            let found = needs.bits & present;
             if found == 0 || needs.whole {
                 return found != 0;
             }
