@@ -75,6 +75,9 @@ pub(crate) fn range(text: &str) -> (Option<String>, Option<String>) {
 
 /// Whether the text is an OID that somebody can have been given: three arcs or more. `1.2` is a number of a local list.
 pub(crate) fn is_oid(text: &str) -> bool {
+    if !matches!(text.as_bytes(), [b'0'..=b'2', b'.', ..]) {
+        return false;
+    }
     let mut parts = text.split('.');
     let arc = |part: &str| {
         !part.is_empty()

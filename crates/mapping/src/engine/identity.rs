@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use fhir::tree::{Key, NodeId};
 use hl7v2::Node;
+use sha1::{Digest, Sha1};
 use uuid::Uuid;
 
 use super::Run;
@@ -58,7 +59,7 @@ impl<'r> Run<'r> {
         self.message_identity(text);
         super::text::append(text, format_args!("{}{END}", self.state.anonymous));
         Identified {
-            uuid: Uuid::new_v5(&NAMESPACE, text.as_bytes()),
+            uuid: id_of(text),
             condition: None,
         }
     }
@@ -114,14 +115,14 @@ impl<'r> Run<'r> {
         if !valued {
             return None;
         }
-        let mut uuid = Uuid::new_v5(&NAMESPACE, text.as_bytes());
+        let mut uuid = id_of(text);
         if repeat {
             let count = self.state.repeats.entry(uuid).or_insert(0);
             *count += 1;
             if *count > 1 {
                 let count = *count;
                 super::text::append(text, format_args!("{count}{END}"));
-                uuid = Uuid::new_v5(&NAMESPACE, text.as_bytes());
+                uuid = id_of(text);
             }
         }
         Some(Identified { uuid, condition })
@@ -295,6 +296,17 @@ impl<'r> Run<'r> {
     }
 }
 
+/// A name-based UUID (version 5), as `Uuid::new_v5` makes it: a message needs dozens of them, so they are hashed with the
+/// processor's own instructions where it has them.
+fn id_of(text: &str) -> Uuid {
+    let hash = Sha1::new()
+        .chain_update(NAMESPACE.as_bytes())
+        .chain_update(text.as_bytes())
+        .finalize();
+    let first = hash.first_chunk().copied().unwrap_or_default();
+    uuid::Builder::from_sha1_bytes(first).into_uuid()
+}
+
 fn owned((system, value): (&str, &str)) -> (String, String) {
     (system.to_owned(), value.to_owned())
 }
@@ -334,4 +346,16 @@ fn identifier_keys(type_name: &'static str) -> Option<IdentifierKeys> {
         r4.types().filter_map(of).collect()
     });
     keys.get(type_name).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_version_5() {
+        for text in ["", "Patient", &"long ".repeat(40)] {
+            assert_eq!(id_of(text), Uuid::new_v5(&NAMESPACE, text.as_bytes()));
+        }
+    }
 }
