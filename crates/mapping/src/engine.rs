@@ -29,7 +29,7 @@ use uuid::Uuid;
 use crate::context::Context;
 use crate::package::Package;
 use crate::plan::{Access, BoundId, OriginId, Plan, WriteMode};
-use crate::report::Report;
+use crate::report::{Report, ReportCode, ReportIssue};
 
 /// Most rules applied to one message.
 const MAX_STEPS: u32 = 5_000_000;
@@ -130,6 +130,8 @@ pub(crate) struct State {
     pub key: String,
     pub steps: u32,
     pub anonymous: u32,
+    /// The last answer about `after`: before which segment, and which anchor.
+    pub anchor: Option<(usize, [u8; 3])>,
     pub failed: Option<ConvertError>,
     pub parked: bool,
     pub memo: memo::Memo,
@@ -185,6 +187,7 @@ pub(crate) struct Run<'r> {
     pub groups: &'r GroupTree,
     pub state: &'r mut State,
     pub cache: RefCell<[access::Lookup; access::CACHE]>,
+    pub climbed: RefCell<[access::Climbed<'r>; access::CACHE]>,
     /// The last text a condition asked for: where, from which segment, and what it was.
     pub peeked: Cell<(Option<(Access, usize)>, &'r str)>,
 }
@@ -211,8 +214,15 @@ impl Converter {
         message: &Message<'_>,
         context: &Context,
     ) -> Result<Conversion<'_>, ConvertError> {
-        let (groups, _) = hl7v2::structure::group(message);
-        self.convert_grouped(message, &groups, context)
+        let (groups, issues) = hl7v2::structure::group(message);
+        self.convert_grouped(message, &groups, context)?;
+        let misplaced = issues
+            .iter()
+            .filter(|issue| issue.code == hl7v2::IssueCode::SegmentMisplaced);
+        for issue in misplaced {
+            self.state.note_misplaced(issue.place, &self.package);
+        }
+        Ok(Conversion { state: &self.state })
     }
 
     /// As [`Converter::convert`], for a message that is grouped already.
@@ -234,6 +244,7 @@ impl Converter {
             groups,
             state: &mut self.state,
             cache: RefCell::new([(None, [0; 3], None); access::CACHE]),
+            climbed: RefCell::new([(None, [0; 3], "", None); access::CACHE]),
             peeked: Cell::new((None, "")),
         };
         run.message()?;
@@ -303,6 +314,21 @@ impl Conversion<'_> {
 }
 
 impl State {
+    /// A segment out of order was mapped nevertheless; told once.
+    fn note_misplaced(&mut self, place: Option<hl7v2::Place>, package: &Package) {
+        let known = |issue: &ReportIssue| {
+            issue.code == ReportCode::MisplacedSegment && issue.place == place
+        };
+        if !self.report.issues.iter().any(known) {
+            self.report.issues.push(ReportIssue {
+                code: ReportCode::MisplacedSegment,
+                place,
+                rule: package.rule(0),
+                element: "",
+            });
+        }
+    }
+
     fn clear(&mut self, message: &Message<'_>, plan: &Plan, context: &Context) {
         self.tree.clear();
         self.made.clear();
@@ -327,6 +353,7 @@ impl State {
         }
         self.steps = 0;
         self.anonymous = 0;
+        self.anchor = None;
         self.failed = None;
         self.parked = false;
         self.memo.clear();

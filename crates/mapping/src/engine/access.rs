@@ -14,6 +14,9 @@ pub(crate) const CACHE: usize = 64;
 /// A remembered lookup: from which group, for which name, and where it is in the message.
 pub(crate) type Lookup = (Option<GroupId>, [u8; 3], Option<usize>);
 
+/// A remembered answer of an enclosing group: which, asked for what, by an inner group of which name.
+pub(crate) type Climbed<'r> = (Option<GroupId>, [u8; 3], &'r str, Option<usize>);
+
 /// Where the engine stands.
 #[derive(Clone, Copy)]
 pub(crate) struct Here<'r> {
@@ -140,12 +143,40 @@ impl<'r> Run<'r> {
     fn search(&self, name: [u8; 3], mut group: GroupId) -> Option<Segment<'r>> {
         let mut came_from = "";
         loop {
-            if let Some(segment) = self.in_group(group, name, came_from) {
+            if let Some(segment) = self.in_group_remembered(group, name, came_from) {
                 return Some(segment);
             }
             came_from = self.groups.name(group);
             group = self.groups.parent(group)?;
         }
+    }
+
+    /// A group with thousands of inner ones is asked by each of them: what it has is found once.
+    fn in_group_remembered(
+        &self,
+        group: GroupId,
+        name: [u8; 3],
+        came_from: &'r str,
+    ) -> Option<Segment<'r>> {
+        if came_from.is_empty() {
+            return self.in_group(group, name, came_from);
+        }
+        let slot = cache_slot(name, group);
+        if let Some((of, asked, from, found)) = self.climbed.borrow().get(slot)
+            && (*of, *asked, *from) == (Some(group), name, came_from)
+        {
+            return found.and_then(|index| self.message.segment(index));
+        }
+        let found = self.in_group(group, name, came_from);
+        if let Some(entry) = self.climbed.borrow_mut().get_mut(slot) {
+            *entry = (
+                Some(group),
+                name,
+                came_from,
+                found.map(|segment| segment.index()),
+            );
+        }
+        found
     }
 
     fn first(&self, name: [u8; 3]) -> Option<Segment<'r>> {

@@ -547,7 +547,7 @@ fn is_spaced(text: &str) -> bool {
 }
 
 /// The targets of a code; a code in lower case is found in upper case too.
-fn find<'t>(table: &'t Table, code: &str) -> Option<&'t [Target]> {
+pub(super) fn find<'t>(table: &'t Table, code: &str) -> Option<&'t [Target]> {
     let targets = table.codes.get(code).or_else(|| {
         let lower = code.bytes().any(|byte| byte.is_ascii_lowercase());
         lower

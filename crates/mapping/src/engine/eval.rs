@@ -120,10 +120,8 @@ impl<'r> Run<'r> {
     fn would_apply(&self, rule: &Rule, here: &Here<'r>) -> bool {
         let current = match rule.select {
             Select::Here => {
-                return rule
-                    .when
-                    .as_ref()
-                    .is_some_and(|when| self.holds(when, here));
+                let applies = self.condition_holds(rule.when.as_ref(), here);
+                return applies && (rule.when.is_some() || self.has_value(&rule.body, here));
             }
             Select::From(access) | Select::Each(access) => self.node(access, here),
         };
@@ -133,6 +131,19 @@ impl<'r> Run<'r> {
                     .when
                     .as_ref()
                     .is_none_or(|when| self.holds(when, &here.at(node)))
+        })
+    }
+
+    /// Whether a text reads a field that has a value.
+    fn has_value(&self, body: &Body, here: &Here<'r>) -> bool {
+        let Body::Text(template) = body else {
+            return false;
+        };
+        template.pieces.iter().any(|piece| match piece {
+            Piece::Value(access) => self
+                .node(*access, here)
+                .is_some_and(|node| node.is_valued()),
+            _ => false,
         })
     }
 
@@ -508,7 +519,9 @@ impl<'r> Run<'r> {
     pub(crate) fn take_null(&mut self, node: Node<'r>) {
         self.take(node.leaves());
         let place = node.place();
-        if !self.state.report.deleted.contains(&place) {
+        // Several rules ask for the same field one after another.
+        let mut latest = self.state.report.deleted.iter().rev().take(16);
+        if !latest.any(|known| *known == place) {
             self.state.report.deleted.push(place);
         }
     }
@@ -517,12 +530,9 @@ impl<'r> Run<'r> {
         let mut issues = Vec::new();
         node.text_with(&mut issues);
         for issue in issues {
-            let known = self
-                .state
-                .report
-                .issues
-                .iter()
-                .any(|known| known.code == ReportCode::OddText && known.place == issue.place);
+            let mut latest = self.state.report.issues.iter().rev().take(16);
+            let known =
+                latest.any(|known| known.code == ReportCode::OddText && known.place == issue.place);
             if !known {
                 self.state.report.issues.push(crate::report::ReportIssue {
                     code: ReportCode::OddText,

@@ -147,7 +147,15 @@ impl<'r> Run<'r> {
         here: &Here<'r>,
         text: &mut String,
     ) -> Option<usize> {
-        let node = self.node(access, here).filter(|node| node.is_valued())?;
+        let mut node = self.node(access, here).filter(|node| node.is_valued())?;
+        // A list may start with an empty repetition.
+        let numbered = !matches!(
+            canonical,
+            Canonical::Whole | Canonical::Code | Canonical::Hd
+        );
+        if numbered && access.repetition == 0 && access.component == 0 {
+            node = node.repetitions().find(Node::is_valued).unwrap_or(node);
+        }
         match canonical {
             Canonical::Cx => {
                 self.numbered(node.child(1), |run| run.authority_of(node.child(4)), text)

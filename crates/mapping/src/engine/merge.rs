@@ -75,9 +75,14 @@ fn copy(tree: &mut Tree, parent: NodeId, key: Key, node: NodeId) {
     }
 }
 
+/// Longer lists are left as they are: comparing all with all would take a message of thousands of repetitions seconds,
+/// and a second equal identifier says nothing wrong.
+const LONGEST_COMPARED: usize = 200;
+
 /// Takes out members that were added since and say the same as an earlier one; the older ones are distinct already.
 pub(crate) fn distinct(tree: &mut Tree, list: NodeId, since: Mark) {
-    if tree.children(list).nth(1).is_none() {
+    let count = tree.children(list).take(LONGEST_COMPARED + 1).count();
+    if !(2..=LONGEST_COMPARED).contains(&count) {
         return;
     }
     let added: Vec<NodeId> = tree

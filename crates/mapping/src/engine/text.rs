@@ -213,9 +213,7 @@ impl<'r> Run<'r> {
             Helper::System => Some(self.system(text)),
             Helper::Lookup(table) => {
                 let target = self.plan.tables.get(table)?;
-                target
-                    .codes
-                    .get(&*text)
+                super::code::find(target, &text)
                     .and_then(|targets| targets.first())
                     .or(target.default.as_ref())
                     .map(|target| Cow::Borrowed(target.code.as_str()))

@@ -226,11 +226,34 @@ impl<'r> Run<'r> {
     }
 
     /// The nearest earlier segment among the anchors.
-    fn anchor(&self, segment: Segment<'r>, anchors: &[[u8; 3]]) -> Option<[u8; 3]> {
-        (0..segment.index()).rev().find_map(|index| {
-            let name = self.message.segment(index)?.id();
-            anchors.iter().find(|anchor| name == **anchor).copied()
-        })
+    fn anchor(&mut self, segment: Segment<'r>, anchors: &[[u8; 3]]) -> Option<[u8; 3]> {
+        // What was found for the segment before it holds for this one, unless that one is an anchor itself.
+        let before = segment.index().checked_sub(1)?;
+        let id = self.message.segment(before)?.id();
+        if anchors.contains(&id) {
+            self.state.anchor = Some((segment.index(), id));
+            return Some(id);
+        }
+        if let Some((index, found)) = self.state.anchor
+            && index <= segment.index()
+            && anchors.contains(&found)
+            && !self.anchor_between(index, before, anchors)
+        {
+            self.state.anchor = Some((segment.index(), found));
+            return Some(found);
+        }
+        let found = (0..before).rev().find_map(|index| {
+            let id = self.message.segment(index)?.id();
+            anchors.contains(&id).then_some(id)
+        })?;
+        self.state.anchor = Some((segment.index(), found));
+        Some(found)
+    }
+
+    fn anchor_between(&self, from: usize, to: usize, anchors: &[[u8; 3]]) -> bool {
+        (from..to)
+            .filter_map(|index| self.message.segment(index))
+            .any(|segment| anchors.contains(&segment.id()))
     }
 
     // === names ===
