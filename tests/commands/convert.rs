@@ -141,6 +141,21 @@ fn a_message_that_fails_has_its_line_and_the_exit_code_is_1() {
 }
 
 #[test]
+fn a_report_to_standard_output_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let ran = ndjson(folder.path(), &["--report", "-", "-"])
+        .input(results("C1", "P1"))
+        .run()
+        .expect(2);
+    assert!(
+        ran.stderr.contains("--report needs a file"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!folder.path().join("-").exists());
+}
+
+#[test]
 fn what_no_rule_took_is_in_the_report() {
     let folder = TempDir::new().unwrap();
     let text = results("C1", "P1") + "ZLB|1|kept by nobody\r";

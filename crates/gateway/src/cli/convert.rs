@@ -123,9 +123,10 @@ fn policy(text: &str) -> Result<(String, String), String> {
 pub(crate) fn run(args: &Args) -> Outcome {
     let inputs = files::inputs(&args.inputs)?;
     let job = Converter::new(args)?;
-    let mut out = open(args.output.as_ref())?;
+    let output = args.output.as_ref().filter(|path| path.as_os_str() != "-");
+    let mut out = open(output)?;
     let mut report = args.report.as_ref().map(create).transpose()?;
-    let to_file = args.output.is_some() || !io::stdout().is_terminal();
+    let to_file = output.is_some() || !io::stdout().is_terminal();
     let bar = output::progress(Some(inputs.len() as u64), "files", to_file);
 
     let mut failed = 0u64;
@@ -184,6 +185,11 @@ fn open(path: Option<&PathBuf>) -> Result<Sink, Failure> {
 }
 
 fn create(path: &PathBuf) -> Result<Sink, Failure> {
+    if path.as_os_str() == "-" {
+        let message =
+            "--report needs a file: standard output is for the bundles (/dev/stderr is a file too)";
+        return Err(Failure::Usage(message.to_owned()));
+    }
     let file = File::create(path)
         .map_err(|error| Failure::Usage(format!("cannot write {}: {error}", path.display())))?;
     Ok(BufWriter::with_capacity(1 << 16, Box::new(file)))
