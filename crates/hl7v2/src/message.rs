@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::sync::atomic::{self, AtomicU8};
 
 use encoding_rs::Encoding;
 
@@ -39,6 +40,11 @@ pub struct ParseOptions {
     pub split_line_feeds: bool,
 }
 
+/// Values of [`Message::plain`].
+const UNKNOWN: u8 = 0;
+const PLAIN: u8 = 1;
+const MIXED: u8 = 2;
+
 /// One HL7 v2 message: the bytes as they came, and an index of where things stand.
 ///
 /// Nothing is copied; text is unescaped and decoded when it is asked for.
@@ -48,8 +54,9 @@ pub struct Message<'a> {
     version: Version,
     pub(crate) charset: Charset,
     pub(crate) index: Index,
-    /// The bytes as text when every leaf means itself: printable ASCII, no escape character outside of MSH-2.
-    plain: Option<&'a str>,
+    /// Whether every leaf means itself (printable ASCII, no escape character outside of MSH-2): `UNKNOWN` until a text
+    /// is asked for, so that reading a header alone looks at no byte twice.
+    plain: AtomicU8,
 }
 
 /// Parses one message. Lenient: what is odd is listed beside the message.
@@ -106,9 +113,8 @@ pub fn parse_with<'a>(
         version: Version::NEWEST,
         charset,
         index,
-        plain: None,
+        plain: AtomicU8::new(UNKNOWN),
     };
-    message.plain = message.find_plain();
     message.read_version(&mut issues);
     Ok((message, issues))
 }
@@ -366,20 +372,32 @@ impl<'a> Message<'a> {
     /// The text of the first of these leaves, when the message is plain.
     #[inline]
     pub(crate) fn plain_leaf(&self, first: u32, end: u32) -> Option<&'a str> {
-        let text = self.plain?;
+        if !self.is_plain() {
+            return None;
+        }
         if first >= end {
             return Some("");
         }
-        text.get(self.index.leaves.get(first as usize)?.range())
+        let leaf = self.index.leaves.get(first as usize)?;
+        std::str::from_utf8(self.bytes.get(leaf.range())?).ok()
     }
 
-    #[cfg(test)]
+    #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        self.plain.is_some()
+        // Two threads that look at once find the same.
+        match self.plain.load(atomic::Ordering::Relaxed) {
+            UNKNOWN => {
+                let plain = self.find_plain().is_some();
+                self.plain
+                    .store(if plain { PLAIN } else { MIXED }, atomic::Ordering::Relaxed);
+                plain
+            }
+            known => known == PLAIN,
+        }
     }
 
-    /// One look at every byte while it is at hand, so that reading a leaf later needs none.
-    fn find_plain(&self) -> Option<&'a str> {
+    /// One look at every byte, so that reading a leaf later needs no search for escapes; `None` when it is not plain.
+    fn find_plain(&self) -> Option<()> {
         if !self.charset.encoding.is_ascii_compatible() {
             return None;
         }
@@ -399,10 +417,7 @@ impl<'a> Message<'a> {
             let bytes = self.bytes.get(start..(span.end as usize).max(start));
             bytes.is_some_and(|bytes| !odd(bytes))
         });
-        if !plain || !self.bytes.get(..from)?.is_ascii() {
-            return None;
-        }
-        std::str::from_utf8(self.bytes).ok()
+        (plain && self.bytes.get(..from)?.is_ascii()).then_some(())
     }
 
     /// The first leaf with bytes that the character set does not have, for
@@ -430,7 +445,8 @@ impl<'a> Message<'a> {
     fn read_version(&mut self, issues: &mut Vec<Issue>) {
         let header = self.header();
         let id = header.version_id().child(1);
-        let known = Version::from_id(&id.text());
+        let known = std::str::from_utf8(id.child(1).raw()).ok();
+        let known = known.and_then(Version::from_id);
         let code = if id.raw().trim_ascii().is_empty() {
             IssueCode::VersionMissing
         } else {
