@@ -194,7 +194,6 @@ impl<'r> Run<'r> {
                 .map(Cow::Borrowed),
             Helper::RangeLow => helpers::range(&text).0.map(Cow::Owned),
             Helper::RangeHigh => helpers::range(&text).1.map(Cow::Owned),
-            Helper::RangeText => Some(text),
             Helper::Replace => {
                 let from = self.argument(arguments.next()?, here)?;
                 let to = arguments

@@ -35,7 +35,6 @@ fn every_helper() {
         ("{{rangeLow PID-17}}", "3.5"),
         ("{{rangeHigh PID-17}}", "5.1"),
         ("{{rangeHigh PID-19}}", "200"),
-        ("{{rangeText PID-17}}", "3.5-5.1"),
         ("{{replace PID-11 \"-\" \"/\"}}", "12/34 (5)"),
         ("{{substring PID-11 4 2}}", "34"),
         ("{{substring PID-11 4}}", "34 (5)"),

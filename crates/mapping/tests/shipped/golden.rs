@@ -1,4 +1,4 @@
-//! `mappings/tests/NAME.hl7` must give `NAME.bundle.json`. `UPDATE_GOLDEN=1` rewrites what is expected; review the diff.
+//! `mappings/tests/NAME.hl7` must give `NAME.bundle.json`. `UPDATE=1` rewrites what is expected; review the diff.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn shipped() -> Arc<Package> {
 #[test]
 fn messages_give_their_bundles() {
     let package = shipped();
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let update = std::env::var_os("UPDATE").is_some_and(|value| value == "1");
     let mut wrong = Vec::new();
     for (message, expected) in pairs() {
         let text = std::fs::read_to_string(&message).unwrap();
