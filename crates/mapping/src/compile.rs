@@ -7,13 +7,14 @@ mod layers;
 mod message;
 mod needs;
 mod package_file;
+mod parts;
 mod required;
 mod rule;
 mod scope;
 mod table;
 mod v2;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use fhir::definitions::{Definitions, r4};
 
@@ -52,6 +53,14 @@ pub(crate) fn compile(files: &Files) -> (Option<Plan>, Vec<Diagnostic>) {
     diagnostics.sort_by(|a, b| {
         (&a.file, a.span.line, a.span.column).cmp(&(&b.file, b.span.line, b.span.column))
     });
+    // A line of a part is read once for every message that uses it; what is wrong in it is told once.
+    let mut told = HashSet::new();
+    diagnostics.retain(|found| {
+        let Span {
+            file, line, column, ..
+        } = found.span;
+        told.insert((file, line, column, found.code, found.message.clone()))
+    });
     let failed = diagnostics
         .iter()
         .any(|d| d.severity == crate::diagnostic::Severity::Error);
@@ -88,7 +97,8 @@ pub(crate) struct Compiler {
 
 impl Compiler {
     fn run(&mut self, files: &Files) {
-        let documents = self.read(files);
+        let mut documents = self.read(files);
+        self.parts(&mut documents);
         self.package_files(&documents);
         self.table_headers(&documents);
         self.map_headers(&documents);

@@ -68,7 +68,9 @@ codes! {
     UnknownName = "M033",
     /// A group or segment that the message structure does not have.
     UnknownGroup = "M034",
-    /// Maps that use each other in a circle.
+    /// A part of message maps that is missing.
+    UnknownPart = "M035",
+    /// Maps or parts that use each other in a circle.
     Circle = "M040",
     /// A rule that can never have an effect.
     Unreachable = "M041",

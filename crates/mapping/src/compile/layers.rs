@@ -56,6 +56,8 @@ pub(crate) struct Documents {
     pub maps: BTreeMap<String, (Kind, Node)>,
     pub tables: BTreeMap<String, Node>,
     pub messages: BTreeMap<String, Node>,
+    /// Runs of message-map lines, by name.
+    pub parts: BTreeMap<String, Node>,
     pub packages: Vec<Node>,
 }
 
@@ -76,6 +78,7 @@ impl Compiler {
             maps: BTreeMap::new(),
             tables: BTreeMap::new(),
             messages: BTreeMap::new(),
+            parts: BTreeMap::new(),
             packages: Vec::new(),
         };
         let start = |file: u16| Span {
@@ -122,6 +125,7 @@ impl Compiler {
             let parts: Vec<&str> = stem.split('/').collect();
             match parts.as_slice() {
                 ["package"] => documents.packages.push(node),
+                ["messages", "parts", name] => self.place(&mut documents.parts, name, node),
                 ["messages", name] => self.place(&mut documents.messages, name, node),
                 ["tables", rest @ ..] if !rest.is_empty() => self.place(&mut documents.tables, &rest.join("/"), node),
                 [folder @ ("segments" | "datatypes"), source, map] => {
@@ -137,7 +141,7 @@ impl Compiler {
                     Code::Layout,
                     start(number),
                     "this file is not where a package has files",
-                    "put it under messages/NAME.yaml, segments/SEG/Map.yaml, datatypes/TYPE/Map.yaml or tables/Name.yaml",
+                    "put it under messages/NAME.yaml, messages/parts/NAME.yaml, segments/SEG/Map.yaml, datatypes/TYPE/Map.yaml or tables/Name.yaml",
                 ),
             }
         }

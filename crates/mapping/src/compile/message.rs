@@ -172,7 +172,7 @@ impl Compiler {
                     Code::Shape,
                     member.span,
                     "this line names neither a segment nor a group",
-                    "write `PID: PID/Patient as patient`, or a group name with a list",
+                    "write `PID: PID/Patient as patient`, a group name with a list, or `use: NAME` for the lines of a part",
                 );
                 continue;
             };

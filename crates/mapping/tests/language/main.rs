@@ -20,6 +20,7 @@ mod identity;
 mod limits;
 mod messages;
 mod overlays;
+mod parts;
 mod reports;
 mod rules;
 mod tables;
