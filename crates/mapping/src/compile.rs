@@ -9,6 +9,7 @@ mod needs;
 mod package_file;
 mod parts;
 mod required;
+mod rows;
 mod rule;
 mod scope;
 mod table;

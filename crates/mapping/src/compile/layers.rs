@@ -191,7 +191,10 @@ impl Compiler {
                         }
                     }
                 }
-                "codes" | "same" => match pairs.iter_mut().find(|(k, _)| k.text() == key.text()) {
+                "codes" | "same" | "rows" => match pairs
+                    .iter_mut()
+                    .find(|(k, _)| k.text() == key.text())
+                {
                     Some((
                         _,
                         Node {

@@ -8,6 +8,7 @@ use hl7v2::Version;
 use hl7v2::definitions::{StructureItem, for_version};
 
 use super::layers::Documents;
+use super::rows::RowsOf;
 use super::scope::Scope;
 use super::{Compiler, v2};
 use crate::diagnostic::{Code, closest};
@@ -47,12 +48,12 @@ impl Compiler {
 
     pub(super) fn messages(&mut self, documents: &Documents) {
         for (name, node) in &documents.messages {
-            let message = self.message(name, node);
+            let message = self.message(name, node, documents);
             self.plan.messages.insert(name.clone(), message);
         }
     }
 
-    fn message(&mut self, name: &str, node: &Node) -> MessageMap {
+    fn message(&mut self, name: &str, node: &Node, documents: &Documents) -> MessageMap {
         let mut message = MessageMap {
             name: name.to_owned(),
             root: Group::default(),
@@ -99,12 +100,13 @@ impl Compiler {
                     }
                 }
                 "map" | "about" | "events" | "guide" | "deviates" => {}
+                "rows" => self.rows(value, &RowsOf::Message, documents),
                 "link" => message.links = self.links(value),
                 other => self.error(
                     Code::UnknownKey,
                     key.span,
                     format!("a message map has no key `{other}`"),
-                    "its keys are message, about, events, map and link",
+                    "its keys are message, about, events, map, link, guide, deviates and rows",
                 ),
             }
         }

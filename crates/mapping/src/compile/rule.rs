@@ -4,6 +4,7 @@ use fhir::definitions::TypeKind;
 
 use super::element::{Target, shape};
 use super::layers::{Documents, Kind};
+use super::rows::RowsOf;
 use super::scope::{Current, Scope};
 use super::{Compiler, MapHeader};
 use crate::diagnostic::{Code, closest};
@@ -138,13 +139,13 @@ impl Compiler {
                 continue;
             };
             self.user = Some(id);
-            let map = self.map(&header, node);
+            let map = self.map(&header, node, documents);
             self.plan.maps.push(map);
         }
         self.user = None;
     }
 
-    fn map(&mut self, header: &MapHeader, node: &Node) -> Map {
+    fn map(&mut self, header: &MapHeader, node: &Node, documents: &Documents) -> Map {
         let scope = Scope {
             segment: header.segment,
             current: header.data_type.as_ref().map(|_| Current::default()),
@@ -168,6 +169,10 @@ impl Compiler {
         for (key, value) in node.pairs().unwrap_or_default() {
             match key.text().unwrap_or_default() {
                 "segment" | "datatype" | "makes" | "guide" | "deviates" | "about" => {}
+                "rows" => {
+                    let source = header.name.split('/').next().unwrap_or_default();
+                    self.rows(value, &RowsOf::Map(&scope, source), documents);
+                }
                 "when" => map.when = self.condition(value, &scope),
                 "key" => map.key = self.identity(value, &scope),
                 "write" => map.write = self.write_mode(value).unwrap_or(map.write),

@@ -2,6 +2,7 @@
 
 use super::Compiler;
 use super::layers::Documents;
+use super::rows::RowsOf;
 use crate::diagnostic::Code;
 use crate::plan::{Miss, Table, Target};
 use crate::yaml::{Node, Value};
@@ -15,12 +16,12 @@ impl Compiler {
 
     pub(super) fn tables(&mut self, documents: &Documents) {
         for (name, node) in &documents.tables {
-            let table = self.table(name, node);
+            let table = self.table(name, node, documents);
             self.plan.tables.push(table);
         }
     }
 
-    fn table(&mut self, name: &str, node: &Node) -> Table {
+    fn table(&mut self, name: &str, node: &Node, documents: &Documents) -> Table {
         let mut table = Table {
             name: name.to_owned(),
             ..Table::default()
@@ -50,6 +51,7 @@ impl Compiler {
                 }
                 "source" => table.source = value.members().iter().filter_map(Node::text).map(str::to_owned).collect(),
                 "target" | "about" | "guide" | "deviates" => {}
+                "rows" => self.rows(value, &RowsOf::Table, documents),
                 "codes" => self.codes(&mut table, value),
                 "same" => {
                     for (code, display) in value.pairs().unwrap_or_default() {
@@ -71,7 +73,7 @@ impl Compiler {
                     Code::UnknownKey,
                     key.span,
                     format!("a code table has no key `{other}`"),
-                    "its keys are table, source, target, codes, same, default, miss, about, guide and deviates",
+                    "its keys are table, source, target, codes, same, default, miss, about, guide, deviates and rows",
                 ),
             }
         }

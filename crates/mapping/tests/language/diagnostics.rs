@@ -767,3 +767,33 @@ fn findings_are_shown_with_their_line_and_as_json() {
     all[0].render("", false);
     all[0].render("é\né", false);
 }
+
+#[test]
+fn rows_name_fields_maps_and_policies_that_exist() {
+    let rows = |text: &str| rule(&format!("rows: {{ {text} }}"));
+    let fine = [
+        "PID-10: by PID/Patient",
+        "PID-10: by CX/Identifier; it has the value",
+        "\"PID-23 -> birthPlace\": no such element in R4",
+        "\"PID[Patient] PID-23\": said elsewhere",
+        "PID: by engine",
+        "PID-3.4: policy colour = red",
+    ];
+    for text in fine {
+        assert_eq!(rows(text), Vec::<String>::new(), "{text}");
+    }
+    expect(&rows("PID-99: no"), "4:9 M020", "fields");
+    expect(&rows("PID-10: by PID/Patent"), "4:17 M030", "`PID/Patient`");
+    expect(&rows("PID-10: policy color"), "4:17 M032", "`colour`");
+    expect(&rows("PID-10: \"\""), "4:17 M004", "`by MAP`");
+    expect(
+        &rows("\"PID-10 ->\": no"),
+        "4:9 M004",
+        "`PID-23 -> birthPlace`",
+    );
+    expect(&rule("rows: PID-10"), "4:7 M004", "rows: {");
+    let table = "table: Sex\ncodes: { F: female }\nrows: { X: by Sax }\n";
+    expect(&lines("tables/Sex.yaml", table), "3:12 M030", "`Sex`");
+    let map = "- PATIENT_RESULT: [ { PATIENT: [ { PID: PID/Patient } ] } ]\nrows: { PROCEDURE.ROL: not here, \"PID -> PID[Patient]\": nor this, pid: no }";
+    expect(&message_map(map), "4:", "`PROCEDURE.ROL`");
+}
