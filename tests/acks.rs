@@ -115,6 +115,48 @@ async fn msh_15_and_16_decide_who_is_answered() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Item 7, second half: who asks for both gets both, the accept ACK first, and the next answer is about the next message.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_application_ack_follows_the_accept_ack_where_the_listener_sends_it() {
+    let server = FhirServer::start().await;
+    let gateway = FhirwayTest::new()
+        .destination("fhir", &server)
+        .set("listeners.lab.ack.application", json!("same_connection"))
+        .start()
+        .await;
+    let mut client = gateway.connect().await;
+    for (row, (accept, application, expected)) in [
+        ("AL", "AL", &["CA", "AA"][..]),
+        ("AL", "SU", &["CA", "AA"]),
+        ("AL", "ER", &["CA"]),
+        ("AL", "NE", &["CA"]),
+        ("AL", "", &["CA"]),
+        ("SU", "AL", &["CA", "AA"]),
+        ("ER", "AL", &["AA"]),
+        ("NE", "AL", &["AA"]),
+        ("", "AL", &["AA"]),
+        ("", "", &["AA"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("B{row}");
+        let message = frame(asking(&id, "ADT^A08^ADT_A01", accept, application));
+        // The second time it is a duplicate, and is answered in the same way.
+        for _ in 0..2 {
+            client.write(message.clone()).await.unwrap();
+            let mut ids = BTreeSet::new();
+            for code in expected {
+                let ack = client.ack().await.unwrap();
+                assert_eq!((ack.code().as_str(), ack.about()), (*code, id.clone()));
+                assert!(ids.insert(ack.field("MSH", 10)), "an id of its own");
+            }
+        }
+    }
+    let behind = client.exchange(asking("B99", "ADT^A08^ADT_A01", "", ""));
+    assert_eq!(behind.await.about(), "B99", "nothing more was sent");
+}
+
 /// `always_answer`, the default: where the table says nothing, the sender is told all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_waits_for_an_ack_gets_one() {

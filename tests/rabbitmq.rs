@@ -7,6 +7,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "rabbitmq/authority.rs"]
+mod authority;
 #[path = "rabbitmq/broker.rs"]
 mod broker;
 #[path = "rabbitmq/gateway.rs"]
@@ -18,6 +20,7 @@ mod tools;
 
 use std::time::Duration;
 
+use authority::Authority;
 use broker::Broker;
 use gateway::Gateway;
 use messages::{admission, result};
@@ -322,4 +325,59 @@ async fn a_full_queue_leaves_the_messages_with_the_broker() {
     );
     assert_eq!(stored + with_the_broker, MESSAGES);
     assert_eq!(bus.ready("refused").await, 0);
+}
+
+/// amqps: both ends show certificates, and a broker that nobody vouches for gets nothing.
+#[tokio::test]
+async fn over_tls_both_ends_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, foreign) = (Authority::new(), Authority::new());
+    ours.write(&folder.path().join("ours.pem"));
+    foreign.write(&folder.path().join("foreign.pem"));
+    ours.issue("gateway", folder.path(), "client");
+    let broker = Broker::start_secure(folder.path(), &ours).await;
+    let bus = broker.bus().await;
+    bus.declare("results").await;
+    bus.publish("results", [result("T1", "700")]).await;
+
+    let tls = |ca: &str, certificate: &str| {
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        format!(
+            "queues: [results], tls: {{ca: '{}'{certificate}}}",
+            file(ca)
+        )
+    };
+    let client = format!(
+        ", certificate: '{}', key: '{}'",
+        folder.path().join("client.pem").display(),
+        folder.path().join("client.key").display()
+    );
+    for (name, listener) in [
+        ("unknown-broker", tls("foreign.pem", &client)),
+        ("unknown-client", tls("ours.pem", "")),
+    ] {
+        let home = folder.path().join(name);
+        std::fs::create_dir(&home).unwrap();
+        let mut gateway = Gateway::embedded(&home, &broker.secure_url(), &listener);
+        gateway.launch();
+        until("the connection has failed", PATIENCE, async || {
+            gateway.log().contains("broker_lost").then_some(())
+        })
+        .await;
+        assert!(
+            !gateway.log().contains("guest:guest"),
+            "{name}: the password"
+        );
+        gateway.stop();
+        assert_eq!(bus.ready("results").await, 1, "{name}");
+    }
+
+    let mut gateway = Gateway::embedded(
+        folder.path(),
+        &broker.secure_url(),
+        &tls("ours.pem", &client),
+    );
+    gateway.start().await;
+    gateway.delivered(1).await;
+    assert_eq!(gateway.count("Patient?identifier=700").await, 1);
 }

@@ -14,7 +14,10 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 
-use super::tools::{free_port, until};
+use super::{
+    authority::Authority,
+    tools::{free_port, until},
+};
 
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/rabbitmq/broker");
@@ -25,6 +28,8 @@ const START: Duration = Duration::from_secs(120);
 pub struct Broker {
     folder: PathBuf,
     ports: [u16; 3],
+    /// Where it takes TLS, if it does.
+    secure: Option<u16>,
     script: Option<Child>,
 }
 
@@ -40,13 +45,29 @@ pub struct Bus {
 impl Broker {
     /// Starts a broker and waits until it takes connections.
     pub async fn start(folder: &Path) -> Self {
+        Self::start_with(folder, None).await
+    }
+
+    /// The same, and it takes TLS from clients that show a certificate of `ca`, too.
+    pub async fn start_secure(folder: &Path, ca: &Authority) -> Self {
+        Self::start_with(folder, Some(ca)).await
+    }
+
+    async fn start_with(folder: &Path, ca: Option<&Authority>) -> Self {
         assert!(
             Path::new(SERVER).exists(),
             "RabbitMQ is missing ({SERVER}): run `make tools`, or `sudo apt-get install rabbitmq-server`"
         );
+        let data = folder.join("rabbitmq");
+        if let Some(ca) = ca {
+            fs::create_dir_all(&data).expect("the folder can be made");
+            ca.write(&data.join("ca.pem"));
+            ca.issue("localhost", &data, "server");
+        }
         let mut broker = Self {
-            folder: folder.join("rabbitmq"),
+            folder: data,
             ports: [free_port(), free_port(), free_port()],
+            secure: ca.map(|_| free_port()),
             script: None,
         };
         broker.go_on().await;
@@ -59,6 +80,7 @@ impl Broker {
         let script = Command::new(SCRIPT)
             .arg(&self.folder)
             .args([amqp, distribution, epmd])
+            .args(self.secure.map(|port| port.to_string()))
             .stdin(Stdio::piped())
             .spawn()
             .expect("tests/rabbitmq/broker runs");
@@ -81,6 +103,12 @@ impl Broker {
     /// The address, for the gateway and for [`Broker::bus`].
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.ports[0])
+    }
+
+    /// The address for TLS.
+    pub fn secure_url(&self) -> String {
+        let port = self.secure.expect("started with TLS");
+        format!("amqps://guest:guest@localhost:{port}/%2f")
     }
 
     /// A new connection.

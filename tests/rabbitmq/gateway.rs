@@ -60,6 +60,20 @@ impl Gateway {
 
     /// Starts it and waits until it is ready.
     pub async fn start(&mut self) {
+        self.launch();
+        until("fhirway is ready", PATIENCE, async || {
+            self.is_ready().await.then_some(())
+        })
+        .await;
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("fhirway.log")).unwrap_or_default()
+    }
+
+    /// Starts it.
+    pub fn launch(&mut self) {
         let log = || {
             File::options()
                 .create(true)
@@ -77,10 +91,6 @@ impl Gateway {
             .spawn()
             .expect("fhirway runs");
         self.process = Some(process);
-        until("fhirway is ready", PATIENCE, async || {
-            self.is_ready().await.then_some(())
-        })
-        .await;
     }
 
     /// Whether `/readyz` says so.
@@ -176,7 +186,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = fs::read_to_string(self.folder.join("fhirway.log")).unwrap_or_default();
+            let log = self.log();
             let lines: Vec<_> = log.lines().collect();
             let from = lines.len().saturating_sub(20);
             eprintln!("fhirway said:\n{}", lines[from..].join("\n"));

@@ -41,6 +41,8 @@ pub struct Receiver {
 pub struct Answer {
     /// The ACK message; `None` where the message asks for none or the profile says to close.
     pub ack: Option<Bytes>,
+    /// The application ACK of enhanced mode, which follows the accept ACK in a frame of its own.
+    pub later: Option<Bytes>,
     /// What became of what was received.
     pub result: Received,
 }
@@ -91,6 +93,7 @@ impl Receiver {
         self.events.acknowledged(label);
         Answer {
             ack,
+            later: None,
             result: fault.result(),
         }
     }
@@ -131,6 +134,7 @@ impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer")
             .field("ack_bytes", &self.ack.as_ref().map(Bytes::len))
+            .field("later_bytes", &self.later.as_ref().map(Bytes::len))
             .field("result", &self.result)
             .finish()
     }

@@ -32,7 +32,7 @@ mod writer;
 
 pub use batch::{Enclosed, build_batch};
 pub use build::{AckContext, AckError, build, build_without_header};
-pub use decide::{AckOptions, Answers, answers, decide, is_acknowledgement};
+pub use decide::{AckOptions, Answers, answers, decide, decide_later, is_acknowledgement};
 pub use error_code::{ErrorCode, ErrorSeverity};
 pub use profile::{Fault, Profile};
 

@@ -76,9 +76,9 @@ pub enum Reply {
     CommitAck,
     /// MLLP release 2: not stored. With release 2 off, as [`Reply::Close`].
     CommitNak,
-    /// MLLP release 2: stored, followed by the payload in a frame of its own. With release 2 off,
-    /// as [`Reply::Frame`].
-    CommitAckThen(Bytes),
+    /// MLLP release 2: stored, followed by the payloads, each in its own frame. With release 2 off,
+    /// as [`Reply::Frames`].
+    CommitAckThen(Vec<Bytes>),
 }
 
 // === impl Frame ===
@@ -116,20 +116,22 @@ impl fmt::Debug for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Frame(payload) => write!(f, "Frame({} bytes)", payload.len()),
-            Self::Frames(payloads) => {
-                f.write_str("Frames")?;
-                f.debug_list()
-                    .entries(payloads.iter().map(Bytes::len))
-                    .finish()
-            }
+            Self::Frames(payloads) => sizes(f, "Frames", payloads),
             Self::None => f.write_str("None"),
             Self::Close => f.write_str("Close"),
             Self::FrameThenClose(payload) => write!(f, "FrameThenClose({} bytes)", payload.len()),
             Self::CommitAck => f.write_str("CommitAck"),
             Self::CommitNak => f.write_str("CommitNak"),
-            Self::CommitAckThen(payload) => write!(f, "CommitAckThen({} bytes)", payload.len()),
+            Self::CommitAckThen(payloads) => sizes(f, "CommitAckThen", payloads),
         }
     }
+}
+
+fn sizes(f: &mut fmt::Formatter<'_>, name: &str, payloads: &[Bytes]) -> fmt::Result {
+    f.write_str(name)?;
+    f.debug_list()
+        .entries(payloads.iter().map(Bytes::len))
+        .finish()
 }
 
 #[cfg(test)]
@@ -156,7 +158,7 @@ mod tests {
             Reply::Frame(payload.clone()),
             Reply::Frames(vec![payload.clone()]),
             Reply::FrameThenClose(payload.clone()),
-            Reply::CommitAckThen(payload),
+            Reply::CommitAckThen(vec![payload]),
         ];
         assert!(!format!("{frame:?}{replies:?}").contains("CANARY"));
         assert_eq!(frame.must_refuse(), Some(Refusal::Oversized));

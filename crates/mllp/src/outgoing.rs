@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::{io::AsyncWrite, time::Instant};
 
 use crate::{
@@ -83,18 +83,16 @@ impl Outgoing {
     fn encode(&mut self, reply: Reply, release_2: bool) -> Result<(), FrameError> {
         match reply {
             Reply::Frame(payload) => self.frame(&payload)?,
-            Reply::Frames(payloads) => payloads
-                .iter()
-                .try_for_each(|payload| self.frame(payload))?,
+            Reply::Frames(payloads) => self.all(&payloads)?,
             Reply::FrameThenClose(payload) => {
                 self.frame(&payload)?;
                 self.then_close = true;
             }
-            Reply::CommitAckThen(payload) => {
+            Reply::CommitAckThen(payloads) => {
                 if release_2 {
                     self.frame(Commit::Ack.payload())?;
                 }
-                self.frame(&payload)?;
+                self.all(&payloads)?;
             }
             Reply::CommitAck if release_2 => self.frame(Commit::Ack.payload())?,
             Reply::CommitNak if release_2 => self.frame(Commit::Nak.payload())?,
@@ -102,6 +100,10 @@ impl Outgoing {
             Reply::CommitNak | Reply::Close => self.then_close = true,
         }
         Ok(())
+    }
+
+    fn all(&mut self, payloads: &[Bytes]) -> Result<(), FrameError> {
+        payloads.iter().try_for_each(|payload| self.frame(payload))
     }
 
     fn frame(&mut self, payload: &[u8]) -> Result<(), FrameError> {
@@ -169,8 +171,6 @@ impl Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn written(reply: Reply, release_2: bool) -> (Vec<u8>, bool) {
@@ -186,7 +186,7 @@ mod tests {
             (Reply::CommitAck, true, &b"\x0b\x06\x1c\x0d"[..], false),
             (Reply::CommitNak, true, b"\x0b\x15\x1c\x0d", false),
             (
-                Reply::CommitAckThen(payload.clone()),
+                Reply::CommitAckThen(vec![payload.clone()]),
                 true,
                 b"\x0b\x06\x1c\x0d\x0bMSA\x1c\x0d",
                 false,
@@ -194,7 +194,7 @@ mod tests {
             (Reply::CommitAck, false, b"", false),
             (Reply::CommitNak, false, b"", true),
             (
-                Reply::CommitAckThen(payload.clone()),
+                Reply::CommitAckThen(vec![payload.clone()]),
                 false,
                 b"\x0bMSA\x1c\x0d",
                 false,

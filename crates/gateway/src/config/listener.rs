@@ -62,6 +62,8 @@ pub struct Ack {
     pub mode: AckMode,
     /// Send an ACK even where MSH-15 asks for none; most senders wait for one.
     pub always_answer: bool,
+    /// What becomes of the second, application ACK of enhanced mode.
+    pub application: ApplicationAck,
     /// How this sender reads AE and AR.
     pub profile: AckProfile,
 }
@@ -76,6 +78,16 @@ pub enum AckMode {
     Original,
     /// CA, CE, CR whatever the message asks.
     Enhanced,
+}
+
+/// The application ACK that MSH-16 asks for beside the accept ACK of MSH-15.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApplicationAck {
+    /// Not sent: many senders that ask for both read one answer, and would take the second for that of their next message.
+    None,
+    /// Sent behind the accept ACK, on the same connection or to the same reply queue.
+    SameConnection,
 }
 
 /// What AE and AR mean to the sender: there is no agreement in the field.
@@ -256,6 +268,15 @@ fn content(section: &Section<'_>) -> Content {
             always_answer: ack
                 .boolean("always_answer")
                 .unwrap_or(defaults::ALWAYS_ANSWER),
+            application: ack
+                .choice(
+                    "application",
+                    &[
+                        ("none", ApplicationAck::None),
+                        ("same_connection", ApplicationAck::SameConnection),
+                    ],
+                )
+                .unwrap_or(ApplicationAck::None),
             profile: ack
                 .choice(
                     "profile",

@@ -137,13 +137,14 @@ impl Service {
 
     fn reply(&self, answer: Answer) -> Reply {
         let stored = answer.result == Received::Stored;
-        match answer.ack {
+        let acks: Vec<_> = answer.ack.into_iter().chain(answer.later).collect();
+        match acks.is_empty() {
             _ if !stored && self.close_on_failure => Reply::Close,
             _ if !stored && self.commit_bytes => Reply::CommitNak,
-            Some(ack) if self.commit_bytes => Reply::CommitAckThen(ack),
-            None if self.commit_bytes => Reply::CommitAck,
-            Some(ack) => Reply::Frame(ack),
-            None => Reply::None,
+            true if self.commit_bytes => Reply::CommitAck,
+            true => Reply::None,
+            false if self.commit_bytes => Reply::CommitAckThen(acks),
+            false => Reply::Frames(acks),
         }
     }
 }

@@ -276,11 +276,11 @@ impl RabbitMqListener {
         settled.map(|_| ()).map_err(|error| error.to_string())
     }
 
-    /// Publishes the ACK message to `reply_to` of the delivery, else to the configured queue.
+    /// Publishes the ACK messages to `reply_to` of the delivery, else to the configured queue.
     async fn reply(&self, answer: &Answer, asked: &BasicProperties, publisher: &Channel) {
-        let Some(ack) = answer.ack.as_ref().filter(|_| self.config.reply) else {
+        if !self.config.reply {
             return;
-        };
+        }
         let wanted = asked
             .reply_to()
             .as_ref()
@@ -298,8 +298,11 @@ impl RabbitMqListener {
         {
             properties = properties.with_correlation_id(id.clone());
         }
-        if let Err(why) = self.publish(publisher, "", &queue, ack, properties).await {
-            self.events.reply_failed(&why);
+        for ack in answer.ack.iter().chain(&answer.later) {
+            let published = self.publish(publisher, "", &queue, ack, properties.clone());
+            if let Err(why) = published.await {
+                self.events.reply_failed(&why);
+            }
         }
     }
 

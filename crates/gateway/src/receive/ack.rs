@@ -18,7 +18,7 @@ use super::{
     plan::{Member, Plan},
 };
 use crate::{
-    config::listener::{Ack, AckMode, AckProfile},
+    config::listener::{Ack, AckMode, AckProfile, ApplicationAck},
     events::ListenerEvents,
 };
 
@@ -30,6 +30,7 @@ const CLOSE: &str = "close";
 pub(super) struct Acknowledger {
     mode: AckMode,
     options: AckOptions,
+    application: ApplicationAck,
     profile: Profile,
     ids: ControlIds,
 }
@@ -38,6 +39,8 @@ pub(super) struct Acknowledger {
 pub(super) struct Positive {
     pub(super) code: Option<AckCode>,
     pub(super) ack: Option<Bytes>,
+    /// The application ACK that follows it.
+    later: Option<Bytes>,
 }
 
 /// What is answered about one member.
@@ -54,6 +57,7 @@ impl Acknowledger {
             options: AckOptions {
                 always_answer: config.always_answer,
             },
+            application: config.application,
             profile: match config.profile {
                 AckProfile::Interop => Profile::Interop,
                 AckProfile::Intersystems => Profile::Intersystems,
@@ -66,9 +70,11 @@ impl Acknowledger {
     /// The ACK that says "stored"; it must not leave before that is true.
     pub(super) fn positive(&self, header: &Header<'_>) -> Positive {
         let code = self.code(header, Disposition::Accepted);
+        let build = |code| self.build(header, code, &[]).into();
         Positive {
             code,
-            ack: code.map(|code| self.build(header, code, &[]).into()),
+            ack: code.map(build),
+            later: self.later(header).map(build),
         }
     }
 
@@ -84,7 +90,16 @@ impl Acknowledger {
             events.acknowledged(part.label);
         }
         let result = worst(parts.iter().map(|part| part.result));
+        let later = match members {
+            // A batch is answered once (2.10.3.3).
+            [member] => member.later(),
+            _ => None,
+        };
+        if later.is_some() {
+            events.acknowledged(AckCode::application(Disposition::Accepted).as_str());
+        }
         Answer {
+            later,
             ack: self.combine(payload, parts.into_iter().map(|part| part.ack).collect()),
             result,
         }
@@ -196,6 +211,16 @@ impl Acknowledger {
         }
     }
 
+    /// The code of a second answer, where the message asks for two and the listener sends them.
+    fn later(&self, header: &Header<'_>) -> Option<AckCode> {
+        match (self.application, self.mode) {
+            (ApplicationAck::SameConnection, AckMode::Auto) => {
+                ack::decide_later(header, Disposition::Accepted)
+            }
+            _ => None,
+        }
+    }
+
     fn build(&self, header: &Header<'_>, code: AckCode, errors: &[AckError<'_>]) -> Vec<u8> {
         let (id, timestamp) = (self.ids.next(), timestamp());
         ack::build(
@@ -239,6 +264,20 @@ impl Acknowledger {
             timestamp: &timestamp,
         };
         Some(ack::build_batch(&enclosed, &acks, &context).into())
+    }
+}
+
+impl Member {
+    /// The application ACK, once the message is durable.
+    fn later(&self) -> Option<Bytes> {
+        match &self.plan {
+            Plan::Store {
+                positive,
+                appended: Some(_),
+                ..
+            } => positive.later.clone(),
+            _ => None,
+        }
     }
 }
 

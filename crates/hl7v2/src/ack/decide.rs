@@ -54,6 +54,18 @@ pub fn decide(
     accept.or(application).or(otherwise)
 }
 
+/// The application acknowledgement that follows an accept acknowledgement
+/// (2.9.3.2): the second answer to a message whose MSH-15 and MSH-16 both ask
+/// for one. `None` where [`decide`] has said everything.
+#[must_use]
+pub fn decide_later(header: &Header<'_>, disposition: Disposition) -> Option<AckCode> {
+    let Answers {
+        accept,
+        application,
+    } = answers(header, disposition);
+    accept.and(application)
+}
+
 /// Both answers as the standard has them, without regard to [`AckOptions`].
 #[must_use]
 pub fn answers(header: &Header<'_>, disposition: Disposition) -> Answers {

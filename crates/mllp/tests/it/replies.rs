@@ -24,7 +24,7 @@ async fn replying(release_2: bool, in_flight: usize) -> Running {
             }
             b"commit" => Reply::CommitAck,
             b"nak" => Reply::CommitNak,
-            b"commit-then" => Reply::CommitAckThen(ack),
+            b"commit-then" => Reply::CommitAckThen(vec![ack]),
             b"unframable" => Reply::Frame(Bytes::from_static(b"a\x1cb")),
             b"error" => return Err("no"),
             _ => panic!("the service falls over"),
