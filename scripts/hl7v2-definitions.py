@@ -38,6 +38,7 @@ ATTACHMENTS = {"NTE", "PRT", "ROL", "ARV", "CTD", "DG1", "OBX", "CTI"}
 # What table 0354 leaves out or gets wrong: (message code, event) -> structure.
 EVENTS = {
     ("ORU", "R31"): "ORU_R30", ("ORU", "R32"): "ORU_R30",
+    ("ORU", "W01"): "ORU_R01",  # waveforms: the same structure
     ("OML", "O21"): "OML_O21", ("ADT", "A44"): "ADT_A43", ("ADT", "A49"): "ADT_A30",
     ("QBP", "Q24"): "QBP_Q21", ("RSP", "K22"): "RSP_K22", ("RSP", "K24"): "RSP_K23",
     ("MDM", "T11"): "MDM_T01", ("VXU", "V04"): "VXU_V04",

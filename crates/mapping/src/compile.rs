@@ -15,7 +15,7 @@ mod scope;
 mod table;
 mod v2;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use fhir::definitions::{Definitions, r4};
 
@@ -39,6 +39,7 @@ pub(crate) fn compile(files: &Files) -> (Option<Plan>, Vec<Diagnostic>) {
         bound_types: HashMap::new(),
         uses: Vec::new(),
         user: None,
+        part_files: BTreeSet::new(),
     };
     compiler.plan.origins.push(Origin { file: 0, line: 0 });
     compiler
@@ -94,6 +95,8 @@ pub(crate) struct Compiler {
     /// Which map uses which, for circles.
     uses: Vec<(MapId, MapId, Span)>,
     user: Option<MapId>,
+    /// Files of parts, whose lines serve structures that have not all their segments.
+    part_files: BTreeSet<u16>,
 }
 
 impl Compiler {

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_structures_of_the_guide_have_its_groups() {
+    fn structures_have_the_groups_that_maps_name() {
         let newest = for_version(Version::NEWEST);
         for (ids, paths) in [
             (
@@ -308,6 +308,53 @@ mod tests {
                  ORDER.OBSERVATION_REQUEST.SPECIMEN.CONTAINER.CONTAINER_OBSERVATION.OBX \
                  ORDER.OBSERVATION_REQUEST.PRIOR_RESULT.ORDER_PRIOR.OBSERVATION_PRIOR.OBX",
             ),
+            ("ADT_A24 ADT_A37", "PID PD1 PV1"),
+            ("ADT_A45", "MERGE_INFO.MRG MERGE_INFO.PV1"),
+            (
+                "ADT_A60",
+                "VISIT.PV1 ADVERSE_REACTION_GROUP.IAM ADVERSE_REACTION_GROUP.IAR",
+            ),
+            (
+                "OUL_R22",
+                "SPECIMEN.SPM SPECIMEN.CONTAINER.SAC SPECIMEN.ORDER.OBR SPECIMEN.ORDER.RESULT.OBX",
+            ),
+            ("OUL_R23", "SPECIMEN.CONTAINER.ORDER.RESULT.NTE"),
+            ("OUL_R24", "ORDER.SPECIMEN.SPM ORDER.RESULT.OBX"),
+            (
+                "OMG_O19",
+                "PATIENT.PATIENT_VISIT.PV1 ORDER.OBSERVATION.OBX ORDER.SPECIMEN.SPM",
+            ),
+            ("OMP_O09", "ORDER.RXO ORDER.COMPONENT.RXC ORDER.TIMING.TQ1"),
+            (
+                "RDE_O11",
+                "ORDER.ORDER_DETAIL.RXO ORDER.RXE ORDER.RXR ORDER.TIMING_ENCODED.TQ1",
+            ),
+            ("RDS_O13", "ORDER.ENCODING.RXE ORDER.RXD ORDER.RXR"),
+            (
+                "RAS_O17",
+                "ORDER.ADMINISTRATION.RXA ORDER.ADMINISTRATION.RXR",
+            ),
+            ("RGV_O15", "ORDER.GIVE.RXG ORDER.GIVE.TIMING_GIVE.TQ1"),
+            (
+                "RRE_O12",
+                "RESPONSE.PATIENT.PID RESPONSE.ORDER.ENCODING.RXE",
+            ),
+            ("ORR_O02", "RESPONSE.PATIENT.PID RESPONSE.ORDER.ORC"),
+            (
+                "DFT_P03",
+                "PV1 FINANCIAL.FT1 FINANCIAL.FINANCIAL_PROCEDURE.PR1 INSURANCE.IN2",
+            ),
+            ("BAR_P01", "VISIT.PV1 VISIT.GT1 VISIT.INSURANCE.IN3"),
+            (
+                "PPR_PC1",
+                "PROBLEM.PRB PROBLEM.GOAL.GOL PROBLEM.PATHWAY.PTH PROBLEM.GOAL.GOAL_OBSERVATION.OBX",
+            ),
+            (
+                "REF_I12 RRI_I12",
+                "RF1 PROVIDER_CONTACT.PRD PROVIDER_CONTACT.CTD PATIENT_VISIT.PV1",
+            ),
+            ("MFN_M02", "MF_STAFF.STF MF_STAFF.PRA"),
+            ("MFN_M05", "MF_LOCATION.LOC MF_LOCATION.MF_LOC_DEPT.LDP"),
             (
                 "ORM_O01",
                 "PATIENT.VISIT.PV1 PATIENT.INSURANCE.IN1 ORDER.ORC ORDER.ORDER_DETAIL.OBR ORDER.ORDER_DETAIL.RXO \

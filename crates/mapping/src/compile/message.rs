@@ -231,7 +231,11 @@ impl Compiler {
     ) {
         let name = String::from_utf8_lossy(&segment).into_owned();
         let Some(structure) = structure else { return };
-        if name.starts_with('Z') || structure.child(&name).is_some() {
+        // What several messages share may name a segment that one of them lacks: a sender who puts it there means it.
+        if name.starts_with('Z')
+            || structure.child(&name).is_some()
+            || self.part_files.contains(&key.span.file)
+        {
             return;
         }
         let names: Vec<&str> = structure.children().map(|item| item.name()).collect();

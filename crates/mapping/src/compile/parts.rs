@@ -17,6 +17,9 @@ impl Compiler {
         let parts = std::mem::take(&mut documents.parts);
         for (name, node) in &parts {
             self.part_header(name, node);
+            let pairs = node.pairs().unwrap_or_default();
+            self.part_files
+                .extend(pairs.iter().map(|(key, _)| key.span.file));
         }
         for node in documents.messages.values_mut() {
             let mut splice = Splice {

@@ -239,3 +239,24 @@ fn an_overlay_changes_a_part_for_all_messages_that_use_it() {
         made.url("Patient")
     );
 }
+
+#[test]
+fn a_part_may_name_a_segment_that_a_structure_lacks() {
+    // a message map's own line must fit its structure, a part serves several of them
+    let part = (
+        "messages/parts/procedure.yaml",
+        "part: procedure\nmap:\n  - PR1: PR1/Procedure as procedure\n  - SPM: PR1/Procedure as other\n    when: bound other\n",
+    );
+    assert!(
+        !found(&[part])
+            .iter()
+            .any(|finding| finding.contains("M034")),
+        "{:?}",
+        found(&[part])
+    );
+    let own = (
+        "messages/ADT_A01.yaml",
+        "message: ADT_A01\nmap:\n  - use: person\n  - SPM: AL1/AllergyIntolerance as allergy\n",
+    );
+    assert!(found(&[own]).iter().any(|finding| finding.contains("M034")));
+}
