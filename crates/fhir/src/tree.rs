@@ -6,12 +6,14 @@
 //! A [`NodeId`] belongs to the tree that gave it and ends with `clear` or with the `truncate` that drops it. Asking a
 //! tree about a node it does not have is harmless: it looks like an empty `null`.
 
+mod fragment;
 mod number;
 mod read;
 pub(crate) mod write;
 
 use crate::names::{self, LocalNames, NameId, Names};
 
+pub use fragment::Fragment;
 pub use number::is_json_number;
 pub(crate) use read::shown;
 pub use read::{Limits, ReadError, ReadProblem, read, read_into};
@@ -443,50 +445,48 @@ impl Tree {
     #[inline]
     fn add(&mut self, parent: NodeId, tag: Tag, key: Key, first: u32, second: u32) -> NodeId {
         let id = self.push_node(tag, key, first, second);
-        let Some(container) = self
-            .node(parent)
-            .copied()
-            .filter(|node| is_container(node.tag))
-        else {
-            return id;
-        };
-        match self.node(NodeId(container.second)) {
-            None => self.set_ends(parent, id.0, id.0),
-            Some(last) if container.tag == Tag::Array || last.key.order <= key.order => {
-                self.set_next(container.second, id.0);
-                self.set_ends(parent, container.first, id.0);
-            }
-            Some(_) => self.insert_sorted(parent, container, id, key.order),
-        }
+        self.link(parent, id, key);
         id
     }
 
+    /// Makes a new node the child of a container, in its place; of anything else it is none.
+    #[inline]
+    fn link(&mut self, parent: NodeId, id: NodeId, key: Key) {
+        let Some(container) = self.node_mut(parent).filter(|node| is_container(node.tag)) else {
+            return;
+        };
+        let (is_array, last) = (container.tag == Tag::Array, container.second);
+        if last == NONE {
+            (container.first, container.second) = (id.0, id.0);
+            return;
+        }
+        container.second = id.0;
+        match self.node_mut(NodeId(last)) {
+            Some(before) if is_array || before.key.order <= key.order => before.next = id.0,
+            _ => self.insert_sorted(parent, last, id, key.order),
+        }
+    }
+
     /// The last child comes after the new one, so the walk ends before it.
-    fn insert_sorted(&mut self, parent: NodeId, container: Node, id: NodeId, order: u16) {
-        let (mut before, mut at) = (NONE, container.first);
+    fn insert_sorted(&mut self, parent: NodeId, last: u32, id: NodeId, order: u16) {
+        let first = self.node(parent).map_or(NONE, |parent| parent.first);
+        let (mut before, mut at) = (NONE, first);
         while let Some(node) = self.node(NodeId(at)) {
             if node.key.order > order {
                 break;
             }
             (before, at) = (at, node.next);
         }
-        self.set_next(id.0, at);
-        if before == NONE {
-            self.set_ends(parent, id.0, container.second);
-        } else {
-            self.set_next(before, id.0);
+        if let Some(new) = self.node_mut(id) {
+            new.next = at;
         }
-    }
-
-    #[inline]
-    fn set_next(&mut self, node: u32, next: u32) {
-        if let Some(node) = self.node_mut(NodeId(node)) {
-            node.next = next;
-        }
-    }
-
-    #[inline]
-    fn set_ends(&mut self, parent: NodeId, first: u32, last: u32) {
+        let first = match self.node_mut(NodeId(before)) {
+            Some(before) => {
+                before.next = id.0;
+                first
+            }
+            None => id.0,
+        };
         if let Some(parent) = self.node_mut(parent) {
             (parent.first, parent.second) = (first, last);
         }

@@ -8,6 +8,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use crate::leaves::Leaves;
+
 /// The memory behind a [`Message`](crate::Message), reusable for the next one.
 ///
 /// A thread that parses many messages keeps one `Index`, hands it to
@@ -212,6 +214,13 @@ impl Index {
             return (first < end && number == 1).then_some((first, end));
         }
         self.part_of_many((first, end), number, divider as u32)
+    }
+
+    /// As [`Index::part`], of a run.
+    #[inline]
+    pub(crate) fn run(&self, of: Leaves, number: usize, divider: Divider) -> Leaves {
+        self.part((of.first, of.end), number, divider)
+            .map_or(Leaves::NONE, |(first, end)| Leaves { first, end })
     }
 
     fn part_of_many(

@@ -12,6 +12,7 @@ use crate::error::ParseError;
 use crate::header::Header;
 use crate::index::Index;
 use crate::issue::{Issue, IssueCode};
+use crate::leaves::Leaves;
 use crate::node::Node;
 use crate::path::Path;
 use crate::place::Place;
@@ -369,6 +370,26 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The whole message as text, when every leaf of it means itself, so that there is nothing to unescape or decode: the
+    /// text of a leaf is then what stands at its [`Message::leaf_bytes`]. Looks at every byte.
+    #[must_use]
+    pub fn plain_text(&self) -> Option<&'a str> {
+        let plain = self.is_plain();
+        plain
+            .then(|| std::str::from_utf8(self.bytes).ok())
+            .flatten()
+    }
+
+    /// Where the bytes of the first of these leaves stand in the input; an empty range when there is no leaf.
+    #[must_use]
+    #[inline]
+    pub fn leaf_bytes(&self, leaves: Leaves) -> Range<usize> {
+        match self.index.leaves.get(leaves.first as usize) {
+            Some(leaf) if !leaves.is_empty() => leaf.range(),
+            _ => 0..0,
+        }
+    }
+
     /// The text of the first of these leaves, when the message is plain.
     #[inline]
     pub(crate) fn plain_leaf(&self, first: u32, end: u32) -> Option<&'a str> {
@@ -394,6 +415,20 @@ impl<'a> Message<'a> {
             }
             known => known == PLAIN,
         }
+    }
+
+    /// Whether any of the leaves has bytes, as [`Node::is_present`].
+    #[must_use]
+    #[inline]
+    pub fn is_present(&self, leaves: Leaves) -> bool {
+        self.index.has_bytes(leaves.first, leaves.end)
+    }
+
+    /// Whether there are bytes, and other ones than the deletion `""`, as [`Node::is_valued`].
+    #[must_use]
+    #[inline]
+    pub fn is_valued(&self, leaves: Leaves) -> bool {
+        self.is_present(leaves) && self.raw_leaves(leaves.range()) != b"\"\""
     }
 
     /// One look at every byte, so that reading a leaf later needs no search for escapes; `None` when it is not plain.

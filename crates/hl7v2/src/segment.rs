@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::index::Divider;
+use crate::leaves::Leaves;
 use crate::message::Message;
 use crate::node::Node;
 use crate::place::Place;
@@ -71,6 +73,39 @@ impl<'a> Segment<'a> {
             .filter(|position| *position < fields.end)
             .and_then(|position| self.message.index.leaves_of_field(position));
         Node::field(*self, number, span)
+    }
+
+    /// The leaves of a field or of a part of it: the same as those of [`Segment::field`], [`Node::repetition`] and twice
+    /// [`Node::child`], where 0 leaves a step out.
+    #[must_use]
+    #[inline]
+    pub fn part_leaves(
+        &self,
+        field: u16,
+        repetition: u16,
+        component: u16,
+        subcomponent: u16,
+    ) -> Leaves {
+        let index = &self.message.index;
+        let fields = index.fields_of(self.index());
+        let position = fields.start + usize::from(field);
+        if field == 0 || position > fields.end {
+            return Leaves::NONE;
+        }
+        let Some((first, end)) = index.leaves_of_field(position - 1) else {
+            return Leaves::NONE;
+        };
+        let mut run = Leaves { first, end };
+        if repetition > 0 {
+            run = index.run(run, usize::from(repetition), Divider::Repetition);
+        }
+        if component > 0 {
+            run = index.run(run, usize::from(component), Divider::Component);
+            if subcomponent > 0 {
+                run = run.leaf(usize::from(subcomponent));
+            }
+        }
+        run
     }
 
     /// Which of fields 1 to 63 have bytes, bit `n` for field `n`: one look for those who ask about many fields that are

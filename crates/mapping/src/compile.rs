@@ -4,6 +4,7 @@ mod constant;
 mod element;
 mod identity;
 mod layers;
+pub(crate) mod lower;
 mod message;
 mod needs;
 mod package_file;
@@ -113,6 +114,7 @@ impl Compiler {
         self.circles();
         self.messages(&documents);
         needs::note(&mut self.plan);
+        lower::lower(&mut self.plan);
         self.plan.coding_systems = self.table_ids.get("CodingSystem").copied();
         self.plan.authorities = self.table_ids.get("AssigningAuthority").copied();
     }

@@ -16,7 +16,7 @@ mod unmapped;
 mod walk;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::package::Package;
-use crate::plan::{Access, BoundId, OriginId, Plan, WriteMode};
+use crate::plan::{BoundId, OriginId, Plan, Policy, WriteMode};
 use crate::report::{Report, ReportCode, ReportIssue};
 
 /// Most rules applied to one message.
@@ -125,6 +125,12 @@ pub(crate) struct State {
     pub taken: Vec<u64>,
     pub report: Report,
     pub policies: Vec<String>,
+    /// Which of [`Plan::switches`] are on.
+    pub switches: Vec<bool>,
+    /// The policies of the context that the two are set by.
+    set_by: Option<BTreeMap<String, String>>,
+    /// Memory of [`Run::answers`].
+    answers: Vec<Cell<(usize, u8)>>,
     pub sender: String,
     /// The text that the id being made is made from.
     pub key: String,
@@ -188,8 +194,12 @@ pub(crate) struct Run<'r> {
     pub state: &'r mut State,
     pub cache: RefCell<[access::Lookup; access::CACHE]>,
     pub climbed: RefCell<[access::Climbed<'r>; access::CACHE]>,
-    /// The last text a condition asked for: where, from which segment, and what it was.
-    pub peeked: Cell<(Option<(Access, usize)>, &'r str)>,
+    /// For each of [`Plan::probes`] the segment that last asked, and which text it found.
+    pub answers: Vec<Cell<(usize, u8)>>,
+    /// The message as text, when nothing in it needs to be unescaped or decoded.
+    pub plain: Option<&'r str>,
+    /// Whether a `""` stands anywhere in it.
+    pub has_nulls: bool,
 }
 
 impl Converter {
@@ -236,6 +246,9 @@ impl Converter {
         context: &Context,
     ) -> Result<Conversion<'_>, ConvertError> {
         self.state.clear(message, &self.package.plan, context);
+        let mut answers = std::mem::take(&mut self.state.answers);
+        answers.clear();
+        answers.resize(self.package.plan.probes.len(), Cell::new((usize::MAX, 0)));
         let mut run = Run {
             package: &self.package,
             plan: &self.package.plan,
@@ -245,9 +258,13 @@ impl Converter {
             state: &mut self.state,
             cache: RefCell::new([(None, [0; 3], None); access::CACHE]),
             climbed: RefCell::new([(None, [0; 3], "", None); access::CACHE]),
-            peeked: Cell::new((None, "")),
+            answers,
+            plain: message.plain_text(),
+            has_nulls: message.bytes().windows(2).any(|pair| pair == b"\"\""),
         };
-        run.message()?;
+        let done = run.message();
+        self.state.answers = run.answers;
+        done?;
         if let Some(error) = self.state.failed.take() {
             return Err(error);
         }
@@ -329,6 +346,17 @@ impl State {
         }
     }
 
+    fn set_policies(&mut self, plan: &Plan, context: &Context) {
+        let set = |policy: &Policy| {
+            let value = context.policies.get(&policy.name);
+            value.unwrap_or(&policy.default).clone()
+        };
+        self.policies = plan.policies.iter().map(set).collect();
+        let is_on = |(policy, value): &(usize, String)| self.policies.get(*policy) == Some(value);
+        self.switches = plan.switches.iter().map(is_on).collect();
+        self.set_by = Some(context.policies.clone());
+    }
+
     fn clear(&mut self, message: &Message<'_>, plan: &Plan, context: &Context) {
         self.tree.clear();
         self.made.clear();
@@ -339,10 +367,8 @@ impl State {
         self.taken.clear();
         self.taken.resize(message.leaf_count().div_ceil(64), 0);
         self.report.clear();
-        self.policies.resize_with(plan.policies.len(), String::new);
-        for (set, policy) in self.policies.iter_mut().zip(&plan.policies) {
-            let value = context.policies.get(&policy.name);
-            set.clone_from(value.unwrap_or(&policy.default));
+        if self.set_by.as_ref() != Some(&context.policies) {
+            self.set_policies(plan, context);
         }
         self.sender.clear();
         if context.sender.is_empty() {

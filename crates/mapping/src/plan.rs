@@ -5,12 +5,14 @@ use std::collections::HashMap;
 
 use crate::engine::Spread;
 use fhir::primitive::Primitive;
-use fhir::tree::Key;
+use fhir::tree::{Fragment, Key};
 
 /// Number of a map in [`Plan::maps`].
 pub(crate) type MapId = usize;
 /// Number of a table in [`Plan::tables`].
 pub(crate) type TableId = usize;
+/// Number of a probe in [`Plan::probes`].
+pub(crate) type ProbeId = usize;
 /// Number of a resource name in [`Plan::names`].
 pub(crate) type BoundId = u32;
 /// Number of a rule in [`Plan::origins`]; 0 is "no rule".
@@ -24,6 +26,9 @@ pub(crate) struct Plan {
     pub tables: Vec<Table>,
     pub names: Vec<String>,
     pub policies: Vec<Policy>,
+    /// All that conditions ask of policies: which one, and whether it has that value.
+    pub switches: Vec<(usize, String)>,
+    pub probes: Vec<Probe>,
     pub origins: Vec<Origin>,
     /// Tables the engine itself asks: coding systems (HL7 table 0396) and assigning authorities.
     pub coding_systems: Option<TableId>,
@@ -204,6 +209,8 @@ pub(crate) struct Field {
     pub replace: bool,
     /// Equal members of the list say nothing more: identifiers, codes, references and the like.
     pub distinct: bool,
+    /// What none of its rules can do without.
+    pub needs: Needs,
 }
 
 /// What an element takes.
@@ -243,6 +250,25 @@ pub(crate) struct Needs {
     pub bits: u64,
     /// Nothing inside of them is asked for, so the bits say it all.
     pub whole: bool,
+    /// A comparison that must hold.
+    pub asked: Option<Asked>,
+}
+
+/// A place that conditions compare with texts. It is read once for a segment, however many comparisons there are.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    /// Of a segment, never of the value being mapped.
+    pub access: Access,
+    /// All texts that it is compared with, at most 63.
+    pub texts: Vec<String>,
+}
+
+/// That the text at a probe's place is one of these: bit `n` stands for text `n` of the probe, counted from 1, and bit 0 for
+/// any other text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Asked {
+    pub probe: ProbeId,
+    pub texts: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -256,6 +282,10 @@ pub(crate) enum Select {
 pub(crate) enum Body {
     /// The current value as it is.
     Value,
+    /// A text that is one place: what a [`Body::Text`] of a single hole is lowered to.
+    Place(Access),
+    /// An element in which nothing depends on the message.
+    Fixed(Box<Fixed>),
     Text(Template),
     Texts(Vec<Template>),
     Object(Vec<Field>),
@@ -263,6 +293,14 @@ pub(crate) enum Body {
     Table(TableId, Option<Miss>, Option<MapId>),
     Ref(BoundId),
     Make(Box<Make>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    /// What is made each time,
+    pub fragment: Fragment,
+    /// and how, where it is added to an element that is there already.
+    pub otherwise: Body,
 }
 
 #[derive(Debug)]
@@ -300,12 +338,16 @@ pub(crate) enum Condition {
     Null(Access),
     Equals(Access, String),
     In(Access, Vec<String>),
+    /// What the comparisons of a segment's place are lowered to.
+    OneOf(Asked),
     Count(Access, Comparison, usize),
     Is(Access, Form),
     StartsWith(Access, String),
     Contains(Access, String),
     Same(Access, Access),
     Policy(usize, String),
+    /// What `Policy` is lowered to: one of [`Plan::switches`].
+    Switch(usize),
     Bound(BoundId),
 }
 

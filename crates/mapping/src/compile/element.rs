@@ -6,7 +6,7 @@ use fhir::tree::Key;
 use super::Compiler;
 use super::scope::Scope;
 use crate::diagnostic::{Code, closest};
-use crate::plan::{Field, Rule, Shape};
+use crate::plan::{Field, Needs, Rule, Shape};
 use crate::yaml::{Node, Value};
 
 /// What a rule may make.
@@ -87,6 +87,7 @@ impl Compiler {
             rules,
             replace,
             distinct: distinct(r4.type_name(target.type_id)),
+            needs: Needs::default(),
         })
     }
 

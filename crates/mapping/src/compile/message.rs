@@ -527,6 +527,7 @@ impl Compiler {
             // In a list `set` adds; a single element it replaces.
             replace: !target.array && rest.is_empty(),
             distinct: super::element::distinct(self.r4.type_name(target.type_id)),
+            needs: Needs::default(),
         })
     }
 

@@ -63,6 +63,8 @@ fn needs(places: Vec<Access>) -> Needs {
             .fold(0, |all, bit| all | bit),
         whole: places.iter().all(whole),
         places,
+        // Conditions are not lowered yet.
+        asked: None,
     }
 }
 

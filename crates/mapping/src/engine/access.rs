@@ -1,12 +1,13 @@
 //! From a path of the plan to a node of the message, and the conditions that look there.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use hl7v2::structure::{GroupId, Item};
-use hl7v2::{Node, Segment};
+use hl7v2::{Leaves, Node, Segment};
 
 use super::{Run, helpers};
-use crate::plan::{Access, Comparison, Condition, Form, Needs, Root};
+use crate::plan::{Access, Asked, Comparison, Condition, Form, Needs, Root};
 
 /// How many segment lookups are remembered.
 pub(crate) const CACHE: usize = 64;
@@ -81,32 +82,89 @@ impl<'r> Run<'r> {
         Some(node)
     }
 
-    /// Whether the message has anything of what a rule can't do without.
+    /// The leaves at a path; none where there is nothing.
     #[inline]
-    pub(crate) fn has_needs(&self, needs: &Needs, here: &Here<'r>) -> bool {
-        if needs.places.is_empty() {
-            return true;
+    pub(crate) fn leaves(&self, access: Access, here: &Here<'r>) -> Leaves {
+        let Access {
+            root,
+            field,
+            repetition,
+            component,
+            subcomponent,
+        } = access;
+        match root {
+            Root::Current => here.current.map_or(Leaves::NONE, |node| {
+                node.part_leaves(repetition, component, subcomponent)
+            }),
+            Root::Segment(name) => self.segment(name, here).map_or(Leaves::NONE, |segment| {
+                segment.part_leaves(field, repetition, component, subcomponent)
+            }),
         }
-        let present = match needs.root {
+    }
+
+    /// The fields or parts that have bytes, of what the needs are about; `None` when that is unknown or stands elsewhere.
+    #[inline]
+    fn present(needs: &Needs, here: &Here<'r>) -> Option<u64> {
+        match needs.root {
             Some(Root::Current) => Some(here.parts),
             Some(Root::Segment(name)) if name == here.name => Some(here.present),
             _ => None,
-        };
-        if let Some(present) = present {
-            // Most questions end here: the fields are empty, or they are all that is asked for.
-            let found = needs.bits & present;
-            if found == 0 || needs.whole {
-                return found != 0;
-            }
         }
-        self.has_any(&needs.places, here)
+    }
+
+    /// A first look: `false` when a rule with these needs, or a field of such rules, has nothing to do here.
+    #[inline]
+    pub(crate) fn may_have_needs(&self, needs: &Needs, here: &Here<'r>) -> bool {
+        if let Some(present) = Self::present(needs, here)
+            && needs.bits & present == 0
+        {
+            return false;
+        }
+        match needs.asked {
+            // A rule tells of a value that the sender deletes before it compares anything.
+            Some(asked) => self.has_nulls || self.is_one_of(asked, here),
+            None => true,
+        }
+    }
+
+    /// Whether the message has anything of what a rule can't do without.
+    #[inline]
+    pub(crate) fn has_needs(&self, needs: &Needs, here: &Here<'r>) -> bool {
+        self.may_have_needs(needs, here)
+            && (needs.places.is_empty()
+                || (needs.whole && Self::present(needs, here).is_some())
+                || self.has_any(&needs.places, here))
     }
 
     fn has_any(&self, places: &[Access], here: &Here<'r>) -> bool {
-        places.iter().any(|access| {
-            self.node(*access, here)
-                .is_some_and(|node| node.is_present())
-        })
+        places
+            .iter()
+            .any(|access| self.message.is_present(self.leaves(*access, here)))
+    }
+
+    /// Whether the text at a probe's place is one of those asked for.
+    #[inline]
+    pub(crate) fn is_one_of(&self, asked: Asked, here: &Here<'r>) -> bool {
+        let segment = here.segment.index();
+        let answer = match self.answers.get(asked.probe).map(Cell::get) {
+            Some((of, text)) if of == segment => text,
+            _ => self.answer(asked, here),
+        };
+        asked.texts >> answer & 1 != 0
+    }
+
+    /// Which of its texts stands at the probe's place, from 1; 0 for any other.
+    fn answer(&self, asked: Asked, here: &Here<'r>) -> u8 {
+        let Some(probe) = self.plan.probes.get(asked.probe) else {
+            return 0;
+        };
+        let text = self.peek_at(probe.access, here);
+        let found = probe.texts.iter().position(|known| *known == *text);
+        let answer = found.map_or(0, |before| u8::try_from(before + 1).unwrap_or(0));
+        if let Some(known) = self.answers.get(asked.probe) {
+            known.set((here.segment.index(), answer));
+        }
+        answer
     }
 
     /// The segment of that name that belongs to where we stand.
@@ -221,6 +279,30 @@ impl<'r> Run<'r> {
         (!text.is_empty()).then_some(text)
     }
 
+    /// As [`Run::text`] of the node at a path, without making the node.
+    #[inline]
+    pub(crate) fn text_at(&mut self, access: Access, here: &Here<'r>) -> Option<Cow<'r, str>> {
+        let leaves = self.leaves(access, here);
+        match self.plain(leaves) {
+            Some("") => None,
+            Some("\"\"") | None => {
+                let node = self.node(access, here)?;
+                self.text(node)
+            }
+            Some(text) => {
+                self.take_leaf(leaves.range().start);
+                let text = trimmed_text(text);
+                (!text.is_empty()).then_some(Cow::Borrowed(text))
+            }
+        }
+    }
+
+    /// The text of the first of these leaves as it stands, when the whole message is plain.
+    #[inline]
+    fn plain(&self, leaves: Leaves) -> Option<&'r str> {
+        self.plain?.get(self.message.leaf_bytes(leaves))
+    }
+
     /// The text for a test: nothing is marked as taken.
     pub(crate) fn peek(&self, node: Node<'r>) -> Cow<'r, str> {
         match node.text() {
@@ -229,25 +311,16 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// The text at a path, remembered for the next test: a map asks for the same field again and again.
+    /// The text at a path for a test.
+    #[inline]
     fn peek_at(&self, access: Access, here: &Here<'r>) -> Cow<'r, str> {
-        let fresh = || {
-            self.node(access, here)
-                .map_or(Cow::Borrowed(""), |node| self.peek(node))
-        };
-        if access.root == Root::Current {
-            return fresh();
+        match self.plain(self.leaves(access, here)) {
+            Some("\"\"") => Cow::Borrowed(""),
+            Some(text) => Cow::Borrowed(trimmed_text(text)),
+            None => self
+                .node(access, here)
+                .map_or(Cow::Borrowed(""), |node| self.peek(node)),
         }
-        let asked = Some((access, here.segment.index()));
-        let (known, text) = self.peeked.get();
-        if known == asked {
-            return Cow::Borrowed(text);
-        }
-        let found = fresh();
-        if let Cow::Borrowed(text) = found {
-            self.peeked.set((asked, text));
-        }
-        found
     }
 
     pub(crate) fn holds(&self, condition: &Condition, here: &Here<'r>) -> bool {
@@ -256,9 +329,8 @@ impl<'r> Run<'r> {
             Condition::All(parts) => parts.iter().all(|part| self.holds(part, here)),
             Condition::Any(parts) => parts.iter().any(|part| self.holds(part, here)),
             Condition::Not(inner) => !self.holds(inner, here),
-            Condition::Valued(access) => self
-                .node(*access, here)
-                .is_some_and(|node| node.is_valued()),
+            Condition::Valued(access) => self.message.is_valued(self.leaves(*access, here)),
+            Condition::OneOf(asked) => self.is_one_of(*asked, here),
             Condition::Null(access) => self.node(*access, here).is_some_and(|node| node.is_null()),
             Condition::Equals(access, value) => text(access) == value.as_str(),
             Condition::In(access, values) => {
@@ -293,6 +365,7 @@ impl<'r> Run<'r> {
                 .policies
                 .get(*policy)
                 .is_some_and(|set| set == value),
+            Condition::Switch(switch) => self.state.switches.get(*switch) == Some(&true),
             Condition::Bound(name) => self.bound(*name).is_some(),
         }
     }
@@ -305,8 +378,11 @@ impl<'r> Run<'r> {
                 .for_each(|part| self.take_condition(part, here)),
             Condition::Not(inner) => self.take_condition(inner, here),
             Condition::Equals(access, _) | Condition::In(access, _) => {
-                if let Some(node) = self.node(*access, here) {
-                    self.take_first(node);
+                self.take_first_of(self.leaves(*access, here));
+            }
+            Condition::OneOf(asked) => {
+                if let Some(probe) = self.plan.probes.get(asked.probe) {
+                    self.take_first_of(self.leaves(probe.access, here));
                 }
             }
             _ => {}
@@ -316,15 +392,23 @@ impl<'r> Run<'r> {
 
 /// Without blanks around it; most texts have none.
 #[inline]
-fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+fn trimmed_text(text: &str) -> &str {
     let edge = |byte: Option<&u8>| byte.is_some_and(|byte| *byte <= b' ' || *byte >= 0x80);
     let bytes = text.as_bytes();
-    if !edge(bytes.first()) && !edge(bytes.last()) {
-        return text;
+    if edge(bytes.first()) || edge(bytes.last()) {
+        text.trim()
+    } else {
+        text
     }
+}
+
+fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
     match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        Cow::Borrowed(text) => Cow::Borrowed(trimmed_text(text)),
+        Cow::Owned(text) => match trimmed_text(&text) {
+            inner if inner.len() == text.len() => Cow::Owned(text),
+            inner => Cow::Owned(inner.to_owned()),
+        },
     }
 }
 

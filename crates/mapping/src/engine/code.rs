@@ -11,7 +11,7 @@ use hl7v2::{Level, Node};
 use super::Run;
 use super::access::Here;
 use super::helpers::{is_oid, is_uri, urn_part};
-use super::slot::{Emitted, Slot};
+use super::slot::{Emitted, Slot, Source};
 use crate::plan::{MapId, Miss, OriginId, Shape, Table, TableId, Target};
 use crate::report::{CodeMiss, ReportCode};
 
@@ -116,7 +116,13 @@ impl<'r> Run<'r> {
             });
         match target {
             Some(target)
-                if self.put_primitive(slot, primitive, &target.code, Some(node), origin) =>
+                if self.put_primitive(
+                    slot,
+                    primitive,
+                    &target.code,
+                    Source::Node(node),
+                    origin,
+                ) =>
             {
                 Emitted::Data
             }
@@ -309,7 +315,13 @@ impl<'r> Run<'r> {
         } else {
             code
         };
-        if !self.put_primitive(slot, Primitive::Code, &code, Some(triplet.code), origin) {
+        if !self.put_primitive(
+            slot,
+            Primitive::Code,
+            &code,
+            Source::Node(triplet.code),
+            origin,
+        ) {
             return false;
         }
         if let Some(system) = triplet.system.and_then(|system| self.text(system)) {
@@ -318,7 +330,7 @@ impl<'r> Run<'r> {
                 Slot::Member(coding, keys.system),
                 Primitive::Uri,
                 &uri,
-                None,
+                Source::Nowhere,
                 origin,
             );
         }
@@ -327,7 +339,7 @@ impl<'r> Run<'r> {
                 Slot::Member(coding, keys.display),
                 Primitive::String,
                 &display,
-                None,
+                Source::Nowhere,
                 origin,
             );
         }
@@ -351,7 +363,7 @@ impl<'r> Run<'r> {
                     Slot::Member(object, keys.text),
                     Primitive::String,
                     &text,
-                    None,
+                    Source::Nowhere,
                     origin,
                 );
             }

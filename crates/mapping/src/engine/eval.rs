@@ -1,15 +1,16 @@
 //! Rules at work: each puts its result into a slot, and says whether there was one.
 
-use hl7v2::Node;
+use hl7v2::{Leaves, Node};
 
 use super::access::Here;
-use super::slot::{Emitted, Slot};
+use super::slot::{Emitted, Slot, Source};
 use super::{Made, Run, merge};
+use crate::compile::lower::is_verbatim;
 use crate::plan::{
-    Body, Condition, Field, Identity, Makes, MapId, OriginId, Piece, Rule, Select, Shape, WriteMode,
+    Access, Body, Condition, Field, Identity, Makes, MapId, OriginId, Piece, Rule, Select, Shape,
+    WriteMode,
 };
 use crate::report::ReportCode;
-use fhir::primitive::Primitive;
 use fhir::tree::{Kind, NodeId};
 
 impl<'r> Run<'r> {
@@ -22,7 +23,9 @@ impl<'r> Run<'r> {
     ) -> Emitted {
         let mut emitted = Emitted::Nothing;
         for field in fields {
-            emitted = emitted.max(self.field(parent, field, here));
+            if self.may_have_needs(&field.needs, here) {
+                emitted = emitted.max(self.field(parent, field, here));
+            }
         }
         emitted
     }
@@ -136,15 +139,15 @@ impl<'r> Run<'r> {
 
     /// Whether a text reads a field that has a value.
     fn has_value(&self, body: &Body, here: &Here<'r>) -> bool {
-        let Body::Text(template) = body else {
-            return false;
-        };
-        template.pieces.iter().any(|piece| match piece {
-            Piece::Value(access) => self
-                .node(*access, here)
-                .is_some_and(|node| node.is_valued()),
+        let is_valued = |access: &Access| self.message.is_valued(self.leaves(*access, here));
+        match body {
+            Body::Place(access) => is_valued(access),
+            Body::Text(template) => template.pieces.iter().any(|piece| match piece {
+                Piece::Value(access) => is_valued(access),
+                _ => false,
+            }),
             _ => false,
-        })
+        }
     }
 
     pub(crate) fn rule(
@@ -203,12 +206,44 @@ impl<'r> Run<'r> {
     }
 
     fn body(&mut self, slot: Slot, shape: Shape, rule: &'r Rule, here: &Here<'r>) -> Emitted {
+        self.body_of(&rule.body, slot, shape, rule, here)
+    }
+
+    /// `body` is the rule's, or what a fixed one is made by.
+    fn body_of(
+        &mut self,
+        body: &'r Body,
+        slot: Slot,
+        shape: Shape,
+        rule: &'r Rule,
+        here: &Here<'r>,
+    ) -> Emitted {
         let origin = rule.origin;
-        match &rule.body {
+        match body {
+            Body::Place(access) => self.place(*access, slot, shape, here, origin),
+            Body::Fixed(fixed) => match self.settle(slot) {
+                Slot::Member(parent, key) => {
+                    self.state.tree.graft(parent, key, &fixed.fragment);
+                    Emitted::Constant
+                }
+                Slot::Element(list) => {
+                    self.state.tree.push_graft(list, &fixed.fragment);
+                    Emitted::Constant
+                }
+                Slot::Into(_) | Slot::Append(..) => {
+                    self.body_of(&fixed.otherwise, slot, shape, rule, here)
+                }
+            },
             Body::Value => match (shape, here.current) {
                 (Shape::Primitive(primitive), Some(node)) => match self.text(node) {
                     Some(text)
-                        if self.put_primitive(slot, primitive, &text, Some(node), origin) =>
+                        if self.put_primitive(
+                            slot,
+                            primitive,
+                            &text,
+                            Source::Node(node),
+                            origin,
+                        ) =>
                     {
                         Emitted::Data
                     }
@@ -263,6 +298,28 @@ impl<'r> Run<'r> {
                 });
                 self.put_resource(slot, resource, origin)
             }
+        }
+    }
+
+    /// The text of one place.
+    fn place(
+        &mut self,
+        access: Access,
+        slot: Slot,
+        shape: Shape,
+        here: &Here<'r>,
+        origin: OriginId,
+    ) -> Emitted {
+        let Shape::Primitive(primitive) = shape else {
+            return Emitted::Nothing;
+        };
+        let Some(text) = self.text_at(access, here) else {
+            return Emitted::Nothing;
+        };
+        if self.put_primitive(slot, primitive, &text, Source::Path(access, here), origin) {
+            Emitted::Data
+        } else {
+            Emitted::Nothing
         }
     }
 
@@ -321,7 +378,8 @@ impl<'r> Run<'r> {
         else {
             return Emitted::Nothing;
         };
-        if !self.put_primitive(slot, primitive, &rendered.text, rendered.place, rule.origin) {
+        let place = rendered.place.map_or(Source::Nowhere, Source::Node);
+        if !self.put_primitive(slot, primitive, &rendered.text, place, rule.origin) {
             return Emitted::Nothing;
         }
         if rule.constant {
@@ -502,16 +560,29 @@ impl<'r> Run<'r> {
     /// Marks leaves as taken by a rule.
     pub(crate) fn take(&mut self, leaves: std::ops::Range<usize>) {
         for leaf in leaves {
-            if let Some(word) = self.state.taken.get_mut(leaf / 64) {
-                *word |= 1 << (leaf % 64);
-            }
+            self.take_leaf(leaf);
         }
     }
 
+    #[inline]
+    pub(crate) fn take_leaf(&mut self, leaf: usize) {
+        if let Some(word) = self.state.taken.get_mut(leaf / 64) {
+            *word |= 1 << (leaf % 64);
+        }
+    }
+
+    #[inline]
     pub(crate) fn take_first(&mut self, node: Node<'r>) {
         let leaves = node.leaves();
         if !leaves.is_empty() {
-            self.take(leaves.start..leaves.start + 1);
+            self.take_leaf(leaves.start);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn take_first_of(&mut self, leaves: Leaves) {
+        if !leaves.is_empty() {
+            self.take_leaf(leaves.range().start);
         }
     }
 
@@ -547,20 +618,6 @@ impl<'r> Run<'r> {
     pub(crate) fn condition_holds(&self, condition: Option<&Condition>, here: &Here<'r>) -> bool {
         condition.is_none_or(|condition| self.holds(condition, here))
     }
-}
-
-/// Whether a constant of that type stands in the resource as it is written in the rule.
-fn is_verbatim(primitive: Primitive) -> bool {
-    matches!(
-        primitive,
-        Primitive::Code
-            | Primitive::Uri
-            | Primitive::Url
-            | Primitive::Canonical
-            | Primitive::Id
-            | Primitive::String
-            | Primitive::Markdown
-    )
 }
 
 /// The rules of a resource: its own, and what the place that makes it sets.

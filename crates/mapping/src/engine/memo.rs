@@ -186,7 +186,7 @@ impl Inputs {
             }
         };
         if let Some(when) = &rule.when {
-            self.condition(when, inner);
+            self.condition(plan, when, inner);
         }
         self.body(plan, &rule.body, inner, depth);
         self.fields(plan, &rule.set, inner, depth + 1);
@@ -195,6 +195,8 @@ impl Inputs {
     fn body(&mut self, plan: &Plan, body: &Body, top: bool, depth: u8) {
         match body {
             Body::Value => self.current |= top,
+            Body::Place(access) => self.access(*access, top),
+            Body::Fixed(_) => {}
             Body::Text(template) => self.template(template, top),
             Body::Texts(templates) => templates
                 .iter()
@@ -227,7 +229,7 @@ impl Inputs {
             self.identity(map.key.as_ref(), false);
         }
         if let Some(when) = &map.when {
-            self.condition(when, false);
+            self.condition(plan, when, false);
         }
         self.fields(plan, &map.fields, false, depth + 1);
         for rule in &map.result {
@@ -252,12 +254,12 @@ impl Inputs {
         }
     }
 
-    fn condition(&mut self, condition: &Condition, top: bool) {
+    fn condition(&mut self, plan: &Plan, condition: &Condition, top: bool) {
         match condition {
-            Condition::All(parts) | Condition::Any(parts) => {
-                parts.iter().for_each(|part| self.condition(part, top))
-            }
-            Condition::Not(inner) => self.condition(inner, top),
+            Condition::All(parts) | Condition::Any(parts) => parts
+                .iter()
+                .for_each(|part| self.condition(plan, part, top)),
+            Condition::Not(inner) => self.condition(plan, inner, top),
             Condition::Valued(access)
             | Condition::Null(access)
             | Condition::Equals(access, _)
@@ -270,7 +272,12 @@ impl Inputs {
                 self.access(*left, top);
                 self.access(*right, top);
             }
-            Condition::Policy(..) => {}
+            Condition::OneOf(asked) => {
+                if let Some(probe) = plan.probes.get(asked.probe) {
+                    self.access(probe.access, top);
+                }
+            }
+            Condition::Policy(..) | Condition::Switch(_) => {}
             Condition::Bound(name) => self.bound.push(*name),
         }
     }

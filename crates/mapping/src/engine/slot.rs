@@ -9,8 +9,9 @@ use fhir::tree::{Key, NodeId};
 use hl7v2::Node;
 
 use super::Run;
+use super::access::Here;
 use super::moment::{self, Moment};
-use crate::plan::OriginId;
+use crate::plan::{Access, OriginId};
 use crate::report::{ReportCode, ReportIssue};
 
 /// The place a rule's result is put.
@@ -35,6 +36,14 @@ pub(crate) enum Emitted {
     /// A reference to a resource of the message map: it makes an object, but no resource.
     Linked,
     Data,
+}
+
+/// Where a text came from, for the report.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'h, 'r> {
+    Nowhere,
+    Node(Node<'r>),
+    Path(Access, &'h Here<'r>),
 }
 
 impl<'r> Run<'r> {
@@ -68,7 +77,7 @@ impl<'r> Run<'r> {
     }
 
     /// The array that an `Append` stands for.
-    fn settle(&mut self, slot: Slot) -> Slot {
+    pub(crate) fn settle(&mut self, slot: Slot) -> Slot {
         let Slot::Append(parent, key) = slot else {
             return slot;
         };
@@ -118,7 +127,7 @@ impl<'r> Run<'r> {
         slot: Slot,
         primitive: Primitive,
         text: &str,
-        place: Option<Node<'r>>,
+        source: Source<'_, 'r>,
         origin: OriginId,
     ) -> bool {
         let value: Cow<'_, str> = match primitive {
@@ -126,12 +135,12 @@ impl<'r> Run<'r> {
                 match moment::convert(primitive, text, self.context.zone.as_ref()) {
                     Moment::Value(value) => Cow::Owned(value),
                     Moment::CutToDate(value) => {
-                        self.note(ReportCode::CutToDate, place, origin, slot);
+                        self.note(ReportCode::CutToDate, self.source(source), origin, slot);
                         Cow::Owned(value)
                     }
                     Moment::NoValue => return false,
                     Moment::Bad => {
-                        self.note(ReportCode::BadValue, place, origin, slot);
+                        self.note(ReportCode::BadValue, self.source(source), origin, slot);
                         return false;
                     }
                 }
@@ -155,7 +164,7 @@ impl<'r> Run<'r> {
             return false;
         }
         if check(primitive, &value).is_err() {
-            self.note(ReportCode::BadValue, place, origin, slot);
+            self.note(ReportCode::BadValue, self.source(source), origin, slot);
             return false;
         }
         let slot = self.settle(slot);
@@ -181,9 +190,17 @@ impl<'r> Run<'r> {
                 true
             }
             None => {
-                self.note(ReportCode::BadValue, place, origin, slot);
+                self.note(ReportCode::BadValue, self.source(source), origin, slot);
                 false
             }
+        }
+    }
+
+    fn source(&self, source: Source<'_, 'r>) -> Option<Node<'r>> {
+        match source {
+            Source::Nowhere => None,
+            Source::Node(node) => Some(node),
+            Source::Path(access, here) => self.node(access, here),
         }
     }
 

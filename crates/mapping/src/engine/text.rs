@@ -60,10 +60,7 @@ impl<'r> Run<'r> {
         for piece in pieces {
             match piece {
                 Piece::Text(text) => out.push_str(text),
-                Piece::Value(access) => {
-                    let node = self.node(*access, here)?;
-                    out.push_str(&self.text(node)?);
-                }
+                Piece::Value(access) => out.push_str(&self.text_at(*access, here)?),
                 Piece::Call(call) => out.push_str(&self.call(call, here)?),
                 Piece::If {
                     test,
@@ -108,10 +105,7 @@ impl<'r> Run<'r> {
 
     fn argument(&mut self, argument: &'r Argument, here: &Here<'r>) -> Option<Cow<'r, str>> {
         match argument {
-            Argument::Value(access) => {
-                let node = self.node(*access, here)?;
-                self.text(node)
-            }
+            Argument::Value(access) => self.text_at(*access, here),
             Argument::Text(text) => Some(Cow::Borrowed(text)),
             Argument::Call(call) => self.call(call, here),
         }

@@ -44,12 +44,8 @@ impl<'r> Run<'r> {
             let Some(segment) = self.message.segment(index) else {
                 continue;
             };
-            for number in numbers(&map.root, segment) {
-                if let Some(entry) = map.entries.get(*number) {
-                    let group = self.groups.group_of(index);
-                    self.entry(entry, segment, group);
-                }
-            }
+            let group = self.groups.group_of(index);
+            self.entries(map, numbers(&map.root, segment), segment, group);
         }
     }
 
@@ -122,16 +118,31 @@ impl<'r> Run<'r> {
             }
             found
         };
-        for number in found {
+        self.entries(map, found, segment, id);
+    }
+
+    /// The lines of the message map with those numbers, for one segment.
+    fn entries(
+        &mut self,
+        map: &'r MessageMap,
+        numbers: &[usize],
+        segment: Segment<'r>,
+        group: GroupId,
+    ) {
+        if numbers.is_empty() {
+            return;
+        }
+        let here = Here::new(segment, group);
+        for number in numbers {
             if let Some(entry) = map.entries.get(*number) {
-                self.entry(entry, segment, id);
+                self.entry(entry, &here);
             }
         }
     }
 
     /// One line of the message map, for one segment.
-    fn entry(&mut self, entry: &'r Entry, segment: Segment<'r>, group: GroupId) {
-        let plan = self.plan;
+    fn entry(&mut self, entry: &'r Entry, here: &Here<'r>) {
+        let (plan, segment) = (self.plan, here.segment);
         let Some(map) = plan.maps.get(entry.map) else {
             return;
         };
@@ -142,7 +153,6 @@ impl<'r> Run<'r> {
         {
             return;
         }
-        let here = &Here::new(segment, group);
         if !self.condition_holds(entry.when.as_ref(), here)
             || !self.condition_holds(map.when.as_ref(), here)
         {
