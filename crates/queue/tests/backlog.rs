@@ -76,7 +76,7 @@ async fn behind_one_parked_key_and_a_long_backlog_other_keys_are_found_at_once()
     }
     let more = RECORDS - 1;
     let sql = "UPDATE destinations SET accepted = accepted + ?1, waiting = waiting + ?1,
-                   open_bytes = open_bytes + ?1 * 5, position = ?2 WHERE id = 1";
+                   open_bytes = open_bytes + ?1 * 5, position = ?2, counted = ?2 WHERE id = 1";
     change.execute(sql, [more, RECORDS]).unwrap();
     change
         .execute(

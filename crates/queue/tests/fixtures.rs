@@ -1,7 +1,7 @@
 //! A file of every released schema version must open for ever, with everything in it.
 //!
-//! `tests/fixtures/v1` was made by `make_a_fixture` of this file. For a new version: raise the version, run
-//! `QUEUE_MAKE_FIXTURE=tests/fixtures/v2 cargo test -p queue --test fixtures`, and add a test beside this one.
+//! `tests/fixtures/vN` was made by `make_a_fixture` of this file. For a new version: raise the version and run
+//! `QUEUE_MAKE_FIXTURE=tests/fixtures/vN cargo test -p queue --test fixtures`; the folder is found.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -78,10 +78,19 @@ async fn make_a_fixture() {
 }
 
 #[tokio::test]
-async fn version_1_opens_with_everything_in_it() {
+async fn every_version_opens_with_everything_in_it() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let mut versions = 0;
+    for version in std::fs::read_dir(fixtures).unwrap() {
+        everything_is_in(&version.unwrap().path()).await;
+        versions += 1;
+    }
+    assert!(versions >= 2, "{versions} versions");
+}
+
+async fn everything_is_in(fixture: &Path) {
     let folder = tempfile::tempdir().unwrap();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1/queue.db");
-    std::fs::copy(fixture, folder.path().join("queue.db")).unwrap();
+    std::fs::copy(fixture.join("queue.db"), folder.path().join("queue.db")).unwrap();
     let queue = open(folder.path());
     assert_sound(&queue).await;
     let status = queue.status().await.unwrap();

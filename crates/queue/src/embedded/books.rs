@@ -1,11 +1,15 @@
 //! The books: every destination with its counters and its position, in memory and in the same transaction
-//! as what they count.
+//! as what they count. Only the arrival of records is written down later: until then it is counted from the
+//! records themselves, so that an append costs no page of its own for the books.
 
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, params};
 
 use crate::{error::Result, record::State};
+
+/// New records that a destination may have before its counters are written: so many are counted at the start at most.
+const WRITE_EVERY: u32 = 4_096;
 
 /// The destination that stands for "nobody": counts unrouted records, its position is the newest record.
 pub(crate) const NOBODY: i64 = 0;
@@ -32,7 +36,9 @@ pub(crate) struct Destination {
     pub(crate) scan: i64,
     /// Newest record that had a row when the books were read: only up to here can `scan` meet rows.
     pub(crate) horizon: i64,
-    /// Counters changed in this transaction.
+    /// Records since the counters were written.
+    fresh: u32,
+    /// To be written with this transaction.
     pub(crate) dirty: bool,
     /// Something may have become leasable in this transaction.
     pub(crate) touched: bool,
@@ -90,6 +96,7 @@ impl Books {
                     open_bytes: row.get(15)?,
                 },
                 horizon: row.get(16)?,
+                fresh: 0,
                 dirty: false,
                 touched: true,
             };
@@ -112,21 +119,41 @@ impl Books {
                 .or_default()
                 .push(row.get(1)?);
         }
+        books.count_fresh(conn)?;
         Ok(books)
+    }
+
+    /// Adds the records that came after the counters were written.
+    fn count_fresh(&mut self, conn: &Connection) -> Result<()> {
+        // CROSS JOIN keeps the order: a range of record numbers for each destination.
+        let mut statement = conn.prepare_cached(
+            "SELECT n.id, count(*), sum(r.size) FROM destinations n CROSS JOIN records r ON r.id > n.counted
+             JOIN audience_members a ON a.audience = r.audience AND a.destination = n.id GROUP BY n.id",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            if let Some(destination) = self.destinations.get_mut(&id) {
+                destination.accept(id, row.get(1)?, row.get(2)?);
+            }
+        }
+        Ok(())
     }
 
     /// Writes the rows that changed.
     pub(crate) fn write(&mut self, conn: &Connection) -> Result<()> {
+        let counted = self.last_record();
         for (id, destination) in &mut self.destinations {
             if !destination.dirty {
                 continue;
             }
             destination.dirty = false;
+            destination.fresh = 0;
             let c = &destination.counters;
             conn.prepare_cached(
                 "UPDATE destinations SET paused = ?2, position = ?3, accepted = ?4, queued = ?5, waiting = ?6,
                     retrying = ?7, parked = ?8, delivered = ?9, dead = ?10, filtered = ?11, removed_delivered = ?12,
-                    removed_dead = ?13, removed_filtered = ?14, open_bytes = ?15 WHERE id = ?1",
+                    removed_dead = ?13, removed_filtered = ?14, open_bytes = ?15, counted = ?16 WHERE id = ?1",
             )?
             .execute(params![
                 id,
@@ -144,6 +171,7 @@ impl Books {
                 c.removed_dead,
                 c.removed_filtered,
                 c.open_bytes,
+                counted,
             ])?;
         }
         Ok(())
@@ -160,8 +188,10 @@ impl Books {
             return Ok(id);
         }
         let last = self.last_record();
-        conn.prepare_cached("INSERT INTO destinations (name, position) VALUES (?1, ?2)")?
-            .execute(params![name, last])?;
+        conn.prepare_cached(
+            "INSERT INTO destinations (name, position, counted) VALUES (?1, ?2, ?2)",
+        )?
+        .execute(params![name, last])?;
         let id = conn.last_insert_rowid();
         // Nothing stored so far is meant for it, so its position starts at the end.
         let made = Destination {
@@ -235,15 +265,7 @@ impl Books {
         let members = self.members.get(&audience).map_or(&[][..], Vec::as_slice);
         for id in members {
             if let Some(destination) = self.destinations.get_mut(id) {
-                destination.dirty = true;
-                destination.counters.accepted += 1;
-                if *id == NOBODY {
-                    destination.counters.filtered += 1;
-                } else {
-                    destination.touched = true;
-                    destination.counters.queued += 1;
-                    destination.counters.open_bytes += size;
-                }
+                destination.accept(*id, 1, size);
             }
         }
     }
@@ -275,6 +297,26 @@ impl Books {
                 State::Dead => c.removed_dead += 1,
                 _ => c.removed_filtered += 1,
             }
+        }
+    }
+}
+
+// === impl Destination ===
+
+impl Destination {
+    /// Counts new records of so many bytes together.
+    fn accept(&mut self, id: i64, records: i64, bytes: i64) {
+        self.fresh = self
+            .fresh
+            .saturating_add(u32::try_from(records).unwrap_or(u32::MAX));
+        self.dirty |= self.fresh >= WRITE_EVERY;
+        self.counters.accepted += records;
+        if id == NOBODY {
+            self.counters.filtered += records;
+        } else {
+            self.touched = true;
+            self.counters.queued += records;
+            self.counters.open_bytes += bytes;
         }
     }
 }
