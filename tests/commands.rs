@@ -18,16 +18,26 @@ mod demo;
 mod help;
 #[path = "commands/mapping_check.rs"]
 mod mapping_check;
+#[path = "commands/mapping_show.rs"]
+mod mapping_show;
 #[path = "commands/queue.rs"]
 mod queue;
 #[path = "commands/send.rs"]
 mod send;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
 const NO_MESSAGE: &str = "PID|1||P1\r";
+
+/// The root of the repository.
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
 
 fn write(folder: &Path, path: &str, text: impl AsRef<[u8]>) {
     let path = folder.join(path);

@@ -1,5 +1,6 @@
 //! From files to a plan: reads every file of every layer, checks both sides of every rule, and reports all it finds in one run.
 
+mod address;
 mod constant;
 mod element;
 mod identity;
@@ -7,6 +8,7 @@ mod layers;
 pub(crate) mod lower;
 mod message;
 mod needs;
+mod overlay;
 mod package_file;
 mod parts;
 mod required;
@@ -25,23 +27,11 @@ use crate::plan::{BoundId, Makes, MapId, Origin, OriginId, Plan, TableId};
 use crate::syntax::SyntaxError;
 use crate::yaml::{Node, Span};
 
-pub(crate) use layers::Files;
+pub(crate) use layers::{Documents, Files};
 
 /// Compiles the files; without an error among the findings there is a plan.
 pub(crate) fn compile(files: &Files) -> (Option<Plan>, Vec<Diagnostic>) {
-    let mut compiler = Compiler {
-        r4: r4(),
-        plan: Plan::default(),
-        diagnostics: Vec::new(),
-        map_ids: HashMap::new(),
-        maps: Vec::new(),
-        table_ids: BTreeMap::new(),
-        bound: HashMap::new(),
-        bound_types: HashMap::new(),
-        uses: Vec::new(),
-        user: None,
-        part_files: BTreeSet::new(),
-    };
+    let mut compiler = Compiler::new();
     compiler.plan.origins.push(Origin { file: 0, line: 0 });
     compiler
         .plan
@@ -49,7 +39,22 @@ pub(crate) fn compile(files: &Files) -> (Option<Plan>, Vec<Diagnostic>) {
         .register_escape_fn(handlebars::no_escape);
     crate::engine::helpers::register(&mut compiler.plan.handlebars);
     compiler.run(files);
-    let mut diagnostics = compiler.diagnostics;
+    let diagnostics = sorted(compiler.diagnostics, files);
+    let failed = diagnostics
+        .iter()
+        .any(|d| d.severity == crate::diagnostic::Severity::Error);
+    ((!failed).then_some(compiler.plan), diagnostics)
+}
+
+/// Reads the files and merges the layers, without looking at what the rules mean.
+pub(crate) fn merge(files: &Files) -> (Documents, Vec<Diagnostic>) {
+    let mut compiler = Compiler::new();
+    let documents = compiler.documents(files);
+    (documents, sorted(compiler.diagnostics, files))
+}
+
+/// In the order of the files, each with the name of its file.
+fn sorted(mut diagnostics: Vec<Diagnostic>, files: &Files) -> Vec<Diagnostic> {
     for diagnostic in &mut diagnostics {
         diagnostic.file = files.path(diagnostic.span.file).to_owned();
     }
@@ -64,10 +69,7 @@ pub(crate) fn compile(files: &Files) -> (Option<Plan>, Vec<Diagnostic>) {
         } = found.span;
         told.insert((file, line, column, found.code, found.message.clone()))
     });
-    let failed = diagnostics
-        .iter()
-        .any(|d| d.severity == crate::diagnostic::Severity::Error);
-    ((!failed).then_some(compiler.plan), diagnostics)
+    diagnostics
 }
 
 /// What is known of a map before its rules are read.
@@ -101,9 +103,36 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
-    fn run(&mut self, files: &Files) {
+    fn new() -> Compiler {
+        Compiler {
+            r4: r4(),
+            plan: Plan::default(),
+            diagnostics: Vec::new(),
+            map_ids: HashMap::new(),
+            maps: Vec::new(),
+            table_ids: BTreeMap::new(),
+            bound: HashMap::new(),
+            bound_types: HashMap::new(),
+            uses: Vec::new(),
+            user: None,
+            part_files: BTreeSet::new(),
+        }
+    }
+
+    /// The files of all layers, merged.
+    fn documents(&mut self, files: &Files) -> Documents {
         let mut documents = self.read(files);
         self.parts(&mut documents);
+        if !documents.message_changes.is_empty() {
+            self.message_changes(&mut documents);
+            // The lines that came new may use parts too.
+            self.parts(&mut documents);
+        }
+        documents
+    }
+
+    fn run(&mut self, files: &Files) {
+        let documents = self.documents(files);
         self.package_files(&documents);
         self.table_headers(&documents);
         self.map_headers(&documents);

@@ -70,6 +70,8 @@ codes! {
     UnknownGroup = "M034",
     /// A part of message maps that is missing.
     UnknownPart = "M035",
+    /// The address of a change in an overlay names no rule below it, or several.
+    UnknownRule = "M036",
     /// Maps or parts that use each other in a circle.
     Circle = "M040",
     /// A rule that can never have an effect.

@@ -11,6 +11,7 @@ mod engine;
 mod package;
 mod plan;
 mod report;
+mod show;
 mod syntax;
 mod yaml;
 
@@ -19,3 +20,4 @@ pub use diagnostic::{Code, Diagnostic, Severity};
 pub use engine::{Conversion, ConvertError, Converter, Disposition};
 pub use package::{Layer, Package, SourceFile};
 pub use report::{CodeMiss, Report, ReportCode, ReportIssue};
+pub use show::{ShowError, Shown, ShownLine, show};

@@ -9,12 +9,15 @@ use serde_json::json;
 use super::{Failure, Format, Outcome, Verdict, output};
 use crate::packages;
 
+mod show;
+
 /// Tools for mapping files.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
   fhirway mapping check                      the shipped package
-  fhirway mapping check mappings site        a base folder and an overlay")]
+  fhirway mapping check mappings site        a base folder and an overlay
+  fhirway mapping show PID/Patient --overlay site   the merged map, and where each line comes from")]
 pub(crate) enum Command {
     /// Check every path on both sides, HL7 v2 and FHIR, and report all mistakes at once.
     #[command(after_help = "\
@@ -32,11 +35,13 @@ Exit code: 0 when there are no errors, 1 when there are, 2 for wrong usage.")]
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    Show(show::Args),
 }
 
 pub(crate) fn run(command: &Command) -> Outcome {
     match command {
         Command::Check { folders, format } => check(folders, *format),
+        Command::Show(args) => show::run(args),
     }
 }
 

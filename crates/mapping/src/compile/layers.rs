@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::Compiler;
-use crate::diagnostic::Code;
+use super::overlay::{FileKind, extends};
+use crate::diagnostic::{Code, closest};
 use crate::package::Layer;
-use crate::yaml::{self, Node, Span, Value};
+use crate::yaml::{self, Node, Span};
 
 /// All files, numbered; later layers stand behind earlier ones.
 pub(crate) struct Files {
     files: Vec<(String, String, String)>,
+    /// The layer of each file.
+    layers: Vec<String>,
 }
 
 impl Files {
     pub fn new(layers: &[Layer]) -> Files {
-        let mut files = Vec::new();
+        let (mut files, mut names) = (Vec::new(), Vec::new());
         for layer in layers {
             let mut sources: Vec<_> = layer.files.iter().collect();
             sources.sort_by(|a, b| a.path.cmp(&b.path));
@@ -25,9 +28,20 @@ impl Files {
                     format!("{}/{}", layer.name, source.path)
                 };
                 files.push((source.path.clone(), shown, source.text.clone()));
+                names.push(layer.name.clone());
             }
         }
-        Files { files }
+        Files {
+            files,
+            layers: names,
+        }
+    }
+
+    /// The name of the layer that a file belongs to.
+    pub fn layer(&self, file: u16) -> &str {
+        self.layers
+            .get(usize::from(file))
+            .map_or("", String::as_str)
     }
 
     /// The file as a person knows it: with the layer's name in front.
@@ -59,12 +73,24 @@ pub(crate) struct Documents {
     /// Runs of message-map lines, by name.
     pub parts: BTreeMap<String, Node>,
     pub packages: Vec<Node>,
+    /// What overlays change in message maps: it can name lines of the parts these use.
+    pub message_changes: Vec<(String, Node)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Kind {
     Segment,
     DataType,
+}
+
+impl Kind {
+    /// The folder of such maps.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Kind::Segment => "segments",
+            Kind::DataType => "datatypes",
+        }
+    }
 }
 
 /// Most files of one package.
@@ -80,6 +106,7 @@ impl Compiler {
             messages: BTreeMap::new(),
             parts: BTreeMap::new(),
             packages: Vec::new(),
+            message_changes: Vec::new(),
         };
         let start = |file: u16| Span {
             file,
@@ -125,17 +152,26 @@ impl Compiler {
             let parts: Vec<&str> = stem.split('/').collect();
             match parts.as_slice() {
                 ["package"] => documents.packages.push(node),
-                ["messages", "parts", name] => self.place(&mut documents.parts, name, node),
-                ["messages", name] => self.place(&mut documents.messages, name, node),
-                ["tables", rest @ ..] if !rest.is_empty() => self.place(&mut documents.tables, &rest.join("/"), node),
+                ["messages", "parts", name] => self.place(FileKind::Message, &mut documents.parts, name, node),
+                ["messages", name] if extends(&node) && documents.messages.contains_key(*name) => {
+                    documents.message_changes.push(((*name).to_owned(), node));
+                }
+                ["messages", name] => {
+                    documents.message_changes.retain(|(changed, _)| changed != name);
+                    self.place(FileKind::Message, &mut documents.messages, name, node);
+                }
+                ["tables", rest @ ..] if !rest.is_empty() => {
+                    self.place(FileKind::Table, &mut documents.tables, &rest.join("/"), node)
+                }
                 [folder @ ("segments" | "datatypes"), source, map] => {
                     let kind = if *folder == "segments" { Kind::Segment } else { Kind::DataType };
                     let name = format!("{source}/{map}");
-                    let merged = match documents.maps.remove(&name) {
-                        Some((_, base)) => self.merge(base, node),
-                        None => node,
-                    };
-                    documents.maps.insert(name, (kind, merged));
+                    let mut maps = BTreeMap::new();
+                    if let Some((_, base)) = documents.maps.remove(&name) {
+                        maps.insert(name.clone(), base);
+                    }
+                    self.place(FileKind::Map, &mut maps, &name, node);
+                    documents.maps.extend(maps.into_iter().map(|(name, node)| (name, (kind, node))));
                 }
                 _ => self.error(
                     Code::Layout,
@@ -148,76 +184,37 @@ impl Compiler {
         documents
     }
 
-    fn place(&mut self, into: &mut BTreeMap<String, Node>, name: &str, node: Node) {
-        let merged = match into.remove(name) {
-            Some(base) => self.merge(base, node),
-            None => node,
+    /// An overlay's file replaces the one below it, unless it says `extends: below`.
+    fn place(&mut self, kind: FileKind, into: &mut BTreeMap<String, Node>, name: &str, node: Node) {
+        let placed = match into.remove(name) {
+            Some(base) if extends(&node) => self.overlay(kind, base, &node),
+            None if extends(&node) => {
+                let near = closest(name, into.keys().map(String::as_str));
+                let help = match near {
+                    Some(near) => {
+                        format!("did you mean `{near}`? A file of its own leaves `extends:` out")
+                    }
+                    None => {
+                        "name the folder that it changes before this one, or leave `extends:` out"
+                            .to_owned()
+                    }
+                };
+                let message = format!("there is no `{name}` below that could be extended");
+                self.error(Code::Layout, node.span, message, help);
+                return;
+            }
+            _ => node,
         };
-        into.insert(name.to_owned(), merged);
+        into.insert(name.to_owned(), placed);
     }
 
-    /// An overlay's file replaces the one below it, unless it says `extends: below`: then its keys replace or add
-    /// single rules, and `remove:` takes rules away.
-    fn merge(&mut self, base: Node, over: Node) -> Node {
-        if over.get("extends").and_then(Node::text) != Some("below") {
-            return over;
-        }
-        let (Value::Map(mut pairs), Value::Map(new)) = (base.value, over.value) else {
-            self.error(
-                Code::Shape,
-                over.span,
-                "an overlay file is a map of keys",
-                "write `extends: below` and the elements to change",
-            );
-            return Node {
-                span: over.span,
-                value: Value::Map(Vec::new()),
-            };
-        };
-        for (key, value) in new {
-            match key.text().unwrap_or_default() {
-                "extends" => {}
-                "remove" => {
-                    for name in value.members() {
-                        let before = pairs.len();
-                        pairs.retain(|(k, _)| k.text() != name.text());
-                        if pairs.len() == before {
-                            self.error(
-                                Code::UnknownKey,
-                                name.span,
-                                "there is no such rule to remove",
-                                "name a key of the file below",
-                            );
-                        }
-                    }
-                }
-                "codes" | "same" | "rows" => match pairs
-                    .iter_mut()
-                    .find(|(k, _)| k.text() == key.text())
-                {
-                    Some((
-                        _,
-                        Node {
-                            value: Value::Map(codes),
-                            ..
-                        },
-                    )) => {
-                        if let Value::Map(more) = value.value {
-                            codes.retain(|(k, _)| !more.iter().any(|(m, _)| m.text() == k.text()));
-                            codes.extend(more);
-                        }
-                    }
-                    _ => pairs.push((key, value)),
-                },
-                name => {
-                    pairs.retain(|(k, _)| k.text() != Some(name));
-                    pairs.push((key, value));
-                }
+    /// What overlays change in message maps, once the lines of their parts stand in them.
+    pub(super) fn message_changes(&mut self, documents: &mut Documents) {
+        for (name, over) in std::mem::take(&mut documents.message_changes) {
+            if let Some(base) = documents.messages.remove(&name) {
+                let changed = self.overlay(FileKind::Message, base, &over);
+                documents.messages.insert(name, changed);
             }
-        }
-        Node {
-            span: over.span,
-            value: Value::Map(pairs),
         }
     }
 }
