@@ -339,7 +339,7 @@ impl<'n> Search<'n> {
     fn line(&self, part: &Part) -> Result<Line<'n>, Problem> {
         let mut all = Vec::new();
         collect(self.node, &Line::top(self.node), &mut all);
-        let named = |line: &&Line<'n>| line.names.iter().any(|name| *name == part.name);
+        let named = |line: &&Line<'n>| line.names.contains(&part.name);
         let mut here: Vec<&Line<'n>> = all.iter().filter(named).collect();
         if here.iter().any(|line| line.groups.is_empty()) {
             here.retain(|line| line.groups.is_empty());
