@@ -2,9 +2,12 @@
 
 mod address;
 mod constant;
+mod decided;
 mod element;
+mod fits;
 mod identity;
 mod layers;
+mod logic;
 pub(crate) mod lower;
 mod message;
 mod needs;
@@ -56,6 +59,10 @@ pub(crate) fn merge(files: &Files) -> (Documents, Vec<Diagnostic>) {
 /// In the order of the files, each with the name of its file.
 fn sorted(mut diagnostics: Vec<Diagnostic>, files: &Files) -> Vec<Diagnostic> {
     for diagnostic in &mut diagnostics {
+        if let Some(part) = diagnostic.part.take() {
+            let source = files.text(diagnostic.span.file);
+            diagnostic.span = crate::yaml::within(source, diagnostic.span, &part);
+        }
         diagnostic.file = files.path(diagnostic.span.file).to_owned();
     }
     diagnostics.sort_by(|a, b| {
@@ -100,6 +107,10 @@ pub(crate) struct Compiler {
     user: Option<MapId>,
     /// Files of parts, whose lines serve structures that have not all their segments.
     part_files: BTreeSet<u16>,
+    /// The data type of each value that some rule maps; the first stands for none.
+    values: Vec<String>,
+    /// What must hold for the rule being compiled to be asked at all.
+    given: Vec<logic::Asked>,
 }
 
 impl Compiler {
@@ -116,6 +127,8 @@ impl Compiler {
             uses: Vec::new(),
             user: None,
             part_files: BTreeSet::new(),
+            values: vec![String::new()],
+            given: Vec::new(),
         }
     }
 
@@ -174,17 +187,26 @@ impl Compiler {
 
     /// A mistake inside a text: its place is the node's, moved by where in the text it is.
     pub(crate) fn syntax_error(&mut self, node: &Node, error: SyntaxError) {
-        let mut span = node.span;
-        let quoted = matches!(node.value, crate::yaml::Value::Scalar { quoted: true, .. });
-        if error.at > 0 {
-            let shift = u32::try_from(error.at).unwrap_or(0) + u32::from(quoted);
-            if shift < span.length {
-                span.column += shift;
-                span.length = span.length.saturating_sub(shift + u32::from(quoted)).max(1);
-            }
-        }
-        let mut diagnostic = Diagnostic::error(error.code, span, error.message);
+        let text = node.text().unwrap_or_default();
+        let rest = text.get(error.at..).unwrap_or_default();
+        let length = match &error.word {
+            Some(word) => word.chars().count(),
+            None if rest.starts_with('"') => rest
+                .char_indices()
+                .skip(1)
+                .find(|(_, c)| *c == '"')
+                .map_or(1, |(end, _)| end + 1),
+            None => rest
+                .chars()
+                .take_while(|c| !c.is_whitespace() && !matches!(c, '(' | ')' | ','))
+                .count()
+                .max(1),
+        };
+        let mut diagnostic = Diagnostic::error(error.code, node.span, error.message);
         diagnostic.help = error.help;
+        if error.at > 0 || error.word.is_some() {
+            diagnostic = diagnostic.part_of(node, error.at, length);
+        }
         self.diagnostics.push(diagnostic);
     }
 

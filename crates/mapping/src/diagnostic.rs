@@ -3,7 +3,7 @@
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 
-use crate::yaml::Span;
+use crate::yaml::{Node, Span};
 
 /// How bad it is. Only an error keeps a package from being used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -21,6 +21,9 @@ macro_rules! codes {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code { $($(#[$doc])* $variant,)* }
         impl Code {
+            /// All codes, in order.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
             /// The code as it is printed, such as `M001`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $text,)* }
@@ -58,6 +61,10 @@ codes! {
     BadCondition = "M022",
     /// The template can't be read, or calls a helper that is missing or takes other arguments.
     BadTemplate = "M023",
+    /// A condition asks for a value that the v2 field never has.
+    NoSuchValue = "M024",
+    /// The v2 value is of another data type than what is done with it.
+    WrongDataType = "M025",
     /// A map that is missing.
     UnknownMap = "M030",
     /// A code table that is missing.
@@ -76,6 +83,10 @@ codes! {
     Circle = "M040",
     /// A rule that can never have an effect.
     Unreachable = "M041",
+    /// A condition that never holds, or always does.
+    Decided = "M042",
+    /// The same rule twice.
+    Duplicate = "M043",
 }
 
 impl Serialize for Code {
@@ -96,6 +107,8 @@ pub struct Diagnostic {
     /// The likely fix.
     pub help: Option<String>,
     pub(crate) span: Span,
+    /// The part of a scalar at `span` that it is about; becomes the span when the package is done.
+    pub(crate) part: Option<Box<Part>>,
     /// The file, as the package was given it; filled when the package is done.
     pub file: String,
 }
@@ -108,6 +121,7 @@ impl Diagnostic {
             message: message.into(),
             help: None,
             span,
+            part: None,
             file: String::new(),
         }
     }
@@ -117,6 +131,17 @@ impl Diagnostic {
             severity: Severity::Warning,
             ..Diagnostic::error(code, span, message)
         }
+    }
+
+    /// Moves it to a part of the text of a scalar: where that starts (in bytes) and how many characters it has.
+    pub(crate) fn part_of(mut self, node: &Node, at: usize, length: usize) -> Diagnostic {
+        let text = node.text().unwrap_or_default();
+        self.part = Some(Box::new(Part {
+            before: text.get(..at).unwrap_or_default().to_owned(),
+            at_end: at >= text.len(),
+            length: u32::try_from(length).unwrap_or(1),
+        }));
+        self
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Diagnostic {
@@ -197,8 +222,19 @@ impl Serialize for Diagnostic {
     }
 }
 
+/// A part of the text of a scalar, in terms of the text and not of how it is written.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// The text before it.
+    pub before: String,
+    /// Whether nothing stands behind that.
+    pub at_end: bool,
+    /// Its length in characters.
+    pub length: u32,
+}
+
 /// Byte offset of a line and column; the end of the text when there is no such place.
-fn offset(source: &str, line: u32, column: u32) -> usize {
+pub(crate) fn offset(source: &str, line: u32, column: u32) -> usize {
     let mut start = 0;
     for (number, text) in (1..).zip(source.split_inclusive('\n')) {
         if number == line {

@@ -15,6 +15,8 @@ mod text;
 mod unmapped;
 mod walk;
 
+pub(crate) use access::has_form;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher};

@@ -8,6 +8,8 @@ pub(crate) mod template;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SyntaxError {
     pub at: usize,
+    /// The word it is about, where that is known and its place is not.
+    pub word: Option<String>,
     pub message: String,
     pub help: Option<String>,
     pub code: crate::diagnostic::Code,
@@ -21,10 +23,17 @@ impl SyntaxError {
     ) -> SyntaxError {
         SyntaxError {
             at,
+            word: None,
             message: message.into(),
             help: None,
             code,
         }
+    }
+
+    /// Says which word it is about, unless that is known already.
+    pub fn about(mut self, word: &str) -> SyntaxError {
+        self.word.get_or_insert_with(|| word.to_owned());
+        self
     }
 
     pub fn help(mut self, help: impl Into<String>) -> SyntaxError {

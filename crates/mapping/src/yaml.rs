@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span as YamlSpan};
 
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, Part};
 
 /// Where something stands in a package: file number, line and column (both from 1), and how many characters it spans.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -289,6 +289,89 @@ impl<'t> Reader<'t> {
 
 fn number(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Where a part of a scalar's text stands in the file: what is written has quotes, escapes and line breaks besides.
+pub(crate) fn within(source: &str, scalar: Span, part: &Part) -> Span {
+    let start = crate::diagnostic::offset(source, scalar.line, scalar.column);
+    let mut rest = Written {
+        text: source.get(start..).unwrap_or_default(),
+        line: scalar.line,
+        column: scalar.column,
+        quote: None,
+    };
+    rest.enter();
+    for c in part.before.chars() {
+        rest.pass(c);
+    }
+    if !part.at_end {
+        rest.blanks();
+    }
+    Span {
+        line: rest.line,
+        column: rest.column,
+        length: part.length.max(1),
+        ..scalar
+    }
+}
+
+/// The source from a scalar on, and how it is quoted.
+struct Written<'t> {
+    text: &'t str,
+    line: u32,
+    column: u32,
+    quote: Option<char>,
+}
+
+impl Written<'_> {
+    /// Steps over the opening quote, or over the mark of a block and the rest of its line.
+    fn enter(&mut self) {
+        match self.text.chars().next() {
+            Some(quote @ ('"' | '\'')) => {
+                self.quote = Some(quote);
+                self.step();
+            }
+            Some('|' | '>') => while self.step().is_some_and(|c| c != '\n') {},
+            _ => {}
+        }
+    }
+
+    /// Steps over one character of the text, however it is written.
+    fn pass(&mut self, c: char) {
+        if c.is_whitespace() {
+            self.blanks();
+            return;
+        }
+        self.blanks();
+        let escaped = match self.quote {
+            Some('"') => self.text.starts_with('\\'),
+            Some(_) => self.text.starts_with("''"),
+            None => false,
+        };
+        if escaped {
+            self.step();
+        }
+        self.step();
+    }
+
+    fn blanks(&mut self) {
+        while self.text.starts_with(char::is_whitespace) {
+            self.step();
+        }
+    }
+
+    fn step(&mut self) -> Option<char> {
+        let mut chars = self.text.chars();
+        let c = chars.next()?;
+        self.text = chars.as_str();
+        if c == '\n' {
+            self.line += 1;
+            self.column = 1;
+        } else {
+            self.column += 1;
+        }
+        Some(c)
+    }
 }
 
 #[cfg(test)]

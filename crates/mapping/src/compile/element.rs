@@ -61,8 +61,9 @@ impl Compiler {
                     .iter()
                     .filter_map(|member| self.rule(member, &target, scope))
                     .collect();
+                self.duplicates(members, "this rule");
                 if !target.array {
-                    self.unreachable(&name, members, &rules);
+                    self.unreachable(&name, members, &rules, scope);
                 }
                 rules
             }
@@ -89,23 +90,6 @@ impl Compiler {
             distinct: distinct(r4.type_name(target.type_id)),
             needs: Needs::default(),
         })
-    }
-
-    /// Of alternatives the first that gives something is kept: behind a constant none has a turn.
-    fn unreachable(&mut self, name: &str, members: &[Node], rules: &[Rule]) {
-        let sure = |rule: &&Rule| rule.constant && rule.when.is_none();
-        if members.len() != rules.len() || rules.iter().rev().skip(1).find(sure).is_none() {
-            return;
-        }
-        let first = rules.iter().position(|rule| sure(&rule)).unwrap_or(0);
-        if let Some(next) = members.get(first + 1) {
-            self.warn(
-                Code::Unreachable,
-                next.span,
-                format!("this rule never has a turn: the constant before it always fills `{name}`"),
-                "put the constant last, or give it a condition",
-            );
-        }
     }
 
     /// The element of that name, or a finding that says which one was probably meant.

@@ -51,6 +51,13 @@ impl Files {
             .map_or("", |(_, shown, _)| shown)
     }
 
+    /// The text of a file.
+    pub fn text(&self, file: u16) -> &str {
+        self.files
+            .get(usize::from(file))
+            .map_or("", |(_, _, text)| text)
+    }
+
     pub fn paths(&self) -> Vec<String> {
         self.files
             .iter()

@@ -5,7 +5,7 @@ use fhir::definitions::TypeKind;
 use super::element::{Target, shape};
 use super::layers::{Documents, Kind};
 use super::rows::RowsOf;
-use super::scope::{Current, Scope};
+use super::scope::Scope;
 use super::{Compiler, MapHeader};
 use crate::diagnostic::{Code, closest};
 use crate::plan::{
@@ -146,9 +146,10 @@ impl Compiler {
     }
 
     fn map(&mut self, header: &MapHeader, node: &Node, documents: &Documents) -> Map {
+        let data_type = header.data_type.as_ref();
         let scope = Scope {
             segment: header.segment,
-            current: header.data_type.as_ref().map(|_| Current::default()),
+            current: data_type.map(|name| self.value_of_map(name)),
         };
         let origin = self.origin(header.span);
         let mut map = Map {
@@ -166,14 +167,17 @@ impl Compiler {
             origin,
         };
         let mut elements = Vec::new();
+        if let Some(condition) = node.get("when") {
+            map.when = self.condition(condition, &scope);
+            self.assume(map.when.as_ref(), &scope);
+        }
         for (key, value) in node.pairs().unwrap_or_default() {
             match key.text().unwrap_or_default() {
-                "segment" | "datatype" | "makes" | "guide" | "deviates" | "about" => {}
+                "segment" | "datatype" | "makes" | "when" | "guide" | "deviates" | "about" => {}
                 "rows" => {
                     let source = header.name.split('/').next().unwrap_or_default();
                     self.rows(value, &RowsOf::Map(&scope, source), documents);
                 }
-                "when" => map.when = self.condition(value, &scope),
                 "key" => map.key = self.identity(value, &scope),
                 "write" => map.write = self.write_mode(value).unwrap_or(map.write),
                 "ignore" => map.ignore = self.ignore(value, &scope),
@@ -205,6 +209,7 @@ impl Compiler {
         } else if let Some(type_id) = self.r4.type_(header.type_name) {
             map.fields = self.fields(type_id, &elements, &scope, false);
         }
+        self.given.clear();
         map
     }
 
@@ -288,6 +293,7 @@ impl Compiler {
                 };
                 let template = self.template(node, scope)?;
                 self.check_constant(&template, target.element, primitive, node.span);
+                self.check_value(&template, primitive, node, scope);
                 let constant = super::constant::literal(&template).is_some();
                 Some(Rule {
                     when: None,
@@ -308,7 +314,12 @@ impl Compiler {
                 );
                 None
             }
-            Value::Map(pairs) => self.keyword_rule(node, &Parts::of(pairs), target, scope, origin),
+            Value::Map(pairs) => {
+                let around = self.given.len();
+                let rule = self.keyword_rule(node, &Parts::of(pairs), target, scope, origin);
+                self.given.truncate(around);
+                rule
+            }
         }
     }
 
@@ -332,11 +343,11 @@ impl Compiler {
         }
         if let Some(path) = parts.get("from") {
             let resolved = self.path(path, scope)?;
-            inner = scope.within(&resolved);
+            inner = self.within(scope, &resolved);
             select = Select::From(resolved.access);
         } else if let Some(path) = parts.get("each") {
             let resolved = self.path(path, scope)?;
-            inner = scope.within(&resolved);
+            inner = self.within(scope, &resolved);
             select = Select::Each(resolved.access);
             if !target.array {
                 self.warn(
@@ -351,6 +362,7 @@ impl Compiler {
             Some(condition) => Some(self.condition(condition, &inner)?),
             None => None,
         };
+        self.assume(when.as_ref(), &inner);
         let set = match parts.get("set") {
             Some(set) => self.set_fields(set, parts, target, &inner),
             None => Vec::new(),
@@ -443,7 +455,11 @@ impl Compiler {
             );
         }
         let map = match parts.get("map") {
-            Some(name) => Some((self.map_for(name, target)?, name)),
+            Some(name) => {
+                let id = self.map_for(name, target)?;
+                self.reads(id, name, scope);
+                Some((id, name))
+            }
             None => None,
         };
         if let Some(name) = parts.get("table") {
@@ -535,11 +551,22 @@ impl Compiler {
         for member in node.members() {
             let template = self.template(member, scope)?;
             self.check_constant(&template, target.element, primitive, member.span);
+            self.check_value(&template, primitive, member, scope);
             templates.push(template);
         }
         let constant = templates
             .iter()
             .all(|template| super::constant::literal(template).is_some());
+        if let (Value::List(members), false) = (&node.value, target.array)
+            && let Some(second) = members.get(1)
+        {
+            self.warn(
+                Code::Cardinality,
+                second.span,
+                "the element takes one value, and this is a list of texts",
+                "keep the first, or write a list of rules: the first that gives something is taken",
+            );
+        }
         if matches!(node.value, Value::List(_)) {
             return Some((Body::Texts(templates), constant));
         }

@@ -1,11 +1,11 @@
 //! What a path means where it stands.
 
 use super::{Compiler, v2};
-use crate::diagnostic::Code;
+use crate::diagnostic::{Code, Diagnostic};
 use crate::plan::{Access, Condition, Root, TableId, Template};
 use crate::syntax::path::PathText;
 use crate::syntax::{SyntaxError, condition, path, template};
-use crate::yaml::{Node, Span};
+use crate::yaml::Node;
 
 /// Where a rule stands: the segment being mapped, if one is known, and the value being mapped.
 #[derive(Clone, Default)]
@@ -19,24 +19,25 @@ pub(crate) struct Scope {
 pub(crate) struct Current {
     /// The field it is a repetition of, so that `PID-13.2` inside `each: PID-13` is the same repetition.
     pub field: Option<([u8; 3], u16)>,
+    /// Tells it apart from other values: its place in [`Compiler::values`].
+    pub number: u32,
+    /// The data types it may be of; empty when that is not known.
+    pub types: Vec<&'static str>,
 }
 
 /// A path with its meaning, and the v2 data type of what it names.
 pub(crate) struct Resolved {
     pub access: Access,
     pub data_type: Option<String>,
+    /// The data types of all versions; empty when that is not known.
+    pub types: Vec<&'static str>,
     pub field: Option<([u8; 3], u16)>,
 }
 
 impl Scope {
-    /// The scope inside `from:` or `each:`.
-    pub fn within(&self, resolved: &Resolved) -> Scope {
-        Scope {
-            segment: self.segment,
-            current: Some(Current {
-                field: resolved.field,
-            }),
-        }
+    /// The number of the value being mapped; 0 for none.
+    pub fn value(&self) -> u32 {
+        self.current.as_ref().map_or(0, |current| current.number)
     }
 }
 
@@ -78,10 +79,26 @@ pub(crate) fn resolve(scope: &Scope, text: &PathText) -> Result<Resolved, Syntax
             text.subcomponent,
             &|message, help| unknown(message, help),
         )?;
+        if let Some(actual) = current.types.first()
+            && !current.types.iter().any(|one| v2::alike(one, &text.name))
+        {
+            let mut error = SyntaxError::new(
+                Code::WrongDataType,
+                0,
+                format!("the value is of type {actual}, not {}", text.name),
+            );
+            let tail = text.tail();
+            error.help = Some(format!("write `{actual}{tail}`, or name the field"));
+            return Err(error);
+        }
+        let types = v2::known_type(&text.name)
+            .map(|name| v2::parts(vec![name], text.component, text.subcomponent))
+            .unwrap_or_default();
         let field = current.field.filter(|_| text.component == 0);
         return Ok(Resolved {
             access: access(Root::Current, 0),
             data_type,
+            types,
             field,
         });
     }
@@ -121,6 +138,7 @@ pub(crate) fn resolve(scope: &Scope, text: &PathText) -> Result<Resolved, Syntax
     Ok(Resolved {
         access,
         data_type,
+        types: v2::types(&text.name, text.field, text.component, text.subcomponent),
         field,
     })
 }
@@ -160,7 +178,7 @@ fn part_type(
 struct Resolver<'c> {
     compiler: &'c mut Compiler,
     scope: &'c Scope,
-    span: Span,
+    node: &'c Node,
 }
 
 impl condition::Resolver for Resolver<'_> {
@@ -172,7 +190,7 @@ impl condition::Resolver for Resolver<'_> {
         let mut resolver = Resolver {
             compiler: self.compiler,
             scope: &outer,
-            span: self.span,
+            node: self.node,
         };
         resolver.path(text, at)
     }
@@ -186,6 +204,18 @@ impl condition::Resolver for Resolver<'_> {
         resolve(self.scope, &parsed)
             .map(|resolved| resolved.access)
             .map_err(place)
+    }
+
+    fn compared(&mut self, access: Access, value: &str, at: usize) {
+        let found = self.compiler.never_has(access, value, self.scope);
+        if let Some((message, help)) = found {
+            let length = value.chars().count();
+            let finding =
+                Diagnostic::warning(Code::NoSuchValue, self.node.span, message).help(help);
+            self.compiler
+                .diagnostics
+                .push(finding.part_of(self.node, at, length));
+        }
     }
 
     fn policy(
@@ -273,9 +303,9 @@ impl template::Resolver for Resolver<'_> {
     fn keep(&mut self, parsed: handlebars::Template) -> String {
         let name = format!(
             "{}:{}:{}:{}",
-            self.span.file,
-            self.span.line,
-            self.span.column,
+            self.node.span.file,
+            self.node.span.line,
+            self.node.span.column,
             self.compiler.plan.handlebars.get_templates().len()
         );
         self.compiler
@@ -293,15 +323,45 @@ impl Compiler {
         let mut resolver = Resolver {
             compiler: self,
             scope,
-            span: node.span,
+            node,
         };
         match condition::parse(&text, &mut resolver) {
-            Ok(condition) => Some(condition),
+            Ok(condition) => {
+                self.decided(node, &condition, scope);
+                Some(condition)
+            }
             Err(error) => {
                 self.syntax_error(node, error);
                 None
             }
         }
+    }
+
+    /// The scope inside `from:` or `each:`.
+    pub(crate) fn within(&mut self, scope: &Scope, resolved: &Resolved) -> Scope {
+        let name = resolved.types.first().copied().unwrap_or_default();
+        Scope {
+            segment: scope.segment,
+            current: Some(Current {
+                field: resolved.field,
+                number: self.value(name),
+                types: resolved.types.clone(),
+            }),
+        }
+    }
+
+    /// The scope of a map's own value.
+    pub(crate) fn value_of_map(&mut self, data_type: &str) -> Current {
+        Current {
+            field: None,
+            number: self.value(data_type),
+            types: v2::known_type(data_type).into_iter().collect(),
+        }
+    }
+
+    fn value(&mut self, name: &str) -> u32 {
+        self.values.push(name.to_owned());
+        u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX)
     }
 
     /// Reads a template.
@@ -310,7 +370,7 @@ impl Compiler {
         let mut resolver = Resolver {
             compiler: self,
             scope,
-            span: node.span,
+            node,
         };
         match template::parse(&text, &mut resolver) {
             Ok(template) => Some(template),

@@ -418,7 +418,8 @@ fn cache_slot(name: [u8; 3], group: GroupId) -> usize {
     (a.wrapping_mul(7) ^ b.wrapping_mul(31) ^ c.wrapping_mul(11) ^ group.index()) % CACHE
 }
 
-fn has_form(text: &str, form: Form) -> bool {
+/// Whether a text can be read as that form.
+pub(crate) fn has_form(text: &str, form: Form) -> bool {
     use hl7v2::dtm::{Tolerance, parse, parse_tm};
     match form {
         Form::Number => fhir::tree::is_json_number(&super::slot::decimal(text)),

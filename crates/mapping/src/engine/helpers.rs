@@ -163,6 +163,18 @@ mod registered {
     handlebars_helper!(Valued: |text: String| !text.is_empty());
 }
 
+/// The names of the helpers that [`register`] adds.
+pub(crate) const REGISTERED: &[&str] = &[
+    "upper",
+    "lower",
+    "trim",
+    "digits",
+    "number",
+    "comparator",
+    "date",
+    "valued",
+];
+
 /// The helpers for what stays a Handlebars template.
 pub(crate) fn register(registry: &mut Handlebars<'static>) {
     registry.register_helper("upper", Box::new(registered::Upper));

@@ -22,6 +22,8 @@ pub(crate) trait Resolver {
         at: usize,
     ) -> Result<Condition, SyntaxError>;
     fn bound(&mut self, name: &str, at: usize) -> Result<Condition, SyntaxError>;
+    /// Is told what a place is compared with, and where that stands.
+    fn compared(&mut self, _access: Access, _value: &str, _at: usize) {}
 }
 
 /// Nested brackets and `not`s deeper than this are refused.
@@ -275,19 +277,25 @@ impl ConditionParser<'_> {
     fn test(&mut self, access: Access) -> Result<Condition, SyntaxError> {
         let token = self.token("`valued`, `=`, `in` or another test")?;
         let literal = |parser: &mut Self| parser.token("a value").map(|token| token.text);
+        let compared = |parser: &mut Self| {
+            let token = parser.token("a value")?;
+            let at = token.at + usize::from(token.quoted);
+            parser.resolver.compared(access, &token.text, at);
+            Ok(token.text)
+        };
         Ok(match token.text.as_str() {
             "valued" => Condition::Valued(access),
             "not" => {
                 let inner = self.test(access)?;
                 Condition::Not(Box::new(inner))
             }
-            "=" => Condition::Equals(access, literal(self)?),
-            "!=" => Condition::Not(Box::new(Condition::Equals(access, literal(self)?))),
+            "=" => Condition::Equals(access, compared(self)?),
+            "!=" => Condition::Not(Box::new(Condition::Equals(access, compared(self)?))),
             "in" => {
                 self.expect("(")?;
-                let mut values = vec![literal(self)?];
+                let mut values = vec![compared(self)?];
                 while self.take(",") {
-                    values.push(literal(self)?);
+                    values.push(compared(self)?);
                 }
                 self.expect(")")?;
                 Condition::In(access, values)

@@ -16,6 +16,17 @@ pub(crate) struct PathText {
     pub subcomponent: u16,
 }
 
+impl PathText {
+    /// What stands behind the name of a data type: `.4.1`.
+    pub fn tail(&self) -> String {
+        [self.component, self.subcomponent]
+            .into_iter()
+            .filter(|part| *part > 0)
+            .map(|part| format!(".{part}"))
+            .collect()
+    }
+}
+
 /// Whether a word looks like a path at all, so that a plain word in a condition is a literal.
 pub(crate) fn looks_like_path(word: &str) -> bool {
     let name: String = word

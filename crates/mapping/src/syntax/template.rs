@@ -31,7 +31,33 @@ pub(crate) fn parse(text: &str, resolver: &mut dyn Resolver) -> Result<Template,
         SyntaxError::new(Code::BadTemplate, at, "this template can't be read")
             .help("a field is `{{PID-5.1}}`, a helper `{{date PID-7}}`, a condition `{{#if PID-5.1}}...{{else}}...{{/if}}`; check that all braces are closed")
     })?;
-    pieces(&parsed, resolver).map(|pieces| Template { pieces })
+    pieces(&parsed, resolver)
+        .map(|pieces| Template { pieces })
+        .map_err(|mut error| {
+            if let Some(at) = error.word.as_deref().and_then(|word| find_word(text, word)) {
+                error.at = at;
+            }
+            error
+        })
+}
+
+/// Where a word first stands between the braces of a template.
+fn find_word(text: &str, word: &str) -> Option<usize> {
+    let edge =
+        |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '.'));
+    let inside = text.find("{{")?;
+    let from = text.get(inside..)?;
+    from.match_indices(word)
+        .map(|(at, _)| inside + at)
+        .find(|at| {
+            let before = text
+                .get(..*at)
+                .and_then(|before| before.chars().next_back());
+            let after = text
+                .get(at + word.len()..)
+                .and_then(|after| after.chars().next());
+            edge(before) && edge(after)
+        })
 }
 
 /// `PID-3(2).1` is not in Handlebars' grammar, `PID-3__2.1` is.
@@ -67,7 +93,22 @@ fn path_text(raw: &str) -> Result<PathText, SyntaxError> {
         let (repetition, tail) = after.split_at(digits);
         text = format!("{before}({repetition}){tail}");
     }
-    parse_path(&text)
+    parse_path(&text).map_err(|error| SyntaxError { at: 0, ..error }.about(&text))
+}
+
+/// A path's word as the resolver's errors should name it.
+fn meant(path: &PathText, raw: &str, resolver: &mut dyn Resolver) -> Result<Access, SyntaxError> {
+    let written = match raw.split_once("__") {
+        Some((before, after)) => {
+            let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+            let (repetition, tail) = after.split_at(digits);
+            format!("{before}({repetition}){tail}")
+        }
+        None => raw.to_owned(),
+    };
+    resolver
+        .path(path, raw)
+        .map_err(|error| error.about(&written))
 }
 
 fn byte_offset(text: &str, line: usize, column: usize) -> usize {
@@ -122,7 +163,7 @@ fn expression(helper: &HelperTemplate, resolver: &mut dyn Resolver) -> Result<Pi
             Some(_) => wrong_count(name),
             None => error,
         })?;
-        return resolver.path(&path, name).map(Piece::Value);
+        return meant(&path, name, resolver).map(Piece::Value);
     }
     call(name, &helper.params, resolver).map(Piece::Call)
 }
@@ -134,11 +175,14 @@ fn wrong_count(name: &str) -> SyntaxError {
     } else {
         format!("{least} to {most}")
     };
+    let plural = if count == "1" { "" } else { "s" };
     SyntaxError::new(
         Code::BadTemplate,
         0,
-        format!("the helper `{name}` takes {count} argument(s)"),
+        format!("the helper `{name}` takes {count} argument{plural}"),
     )
+    .about(name)
+    .help("arguments stand behind the helper, with blanks between: `{{helper PID-7}}`")
 }
 
 fn call(
@@ -148,7 +192,8 @@ fn call(
 ) -> Result<Call, SyntaxError> {
     let Some((mut helper, least, most)) = Helper::find(name) else {
         let mut error =
-            SyntaxError::new(Code::BadTemplate, 0, format!("there is no helper `{name}`"));
+            SyntaxError::new(Code::BadTemplate, 0, format!("there is no helper `{name}`"))
+                .about(name);
         error.help = Some(match closest(name, Helper::NAMES.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the helpers are {}", Helper::NAMES.join(", ")),
@@ -168,9 +213,12 @@ fn call(
                 Code::BadTemplate,
                 0,
                 "the second argument of `lookup` is the name of a table in quotes",
-            ));
+            )
+            .about("lookup")
+            .help("write `{{lookup PID-8 \"AdministrativeSex\"}}`"));
         };
-        helper = Helper::Lookup(resolver.table(&table)?);
+        let id = resolver.table(&table);
+        helper = Helper::Lookup(id.map_err(|error| error.about(&table))?);
     }
     Ok(Call { helper, arguments })
 }
@@ -179,11 +227,11 @@ fn argument(parameter: &Parameter, resolver: &mut dyn Resolver) -> Result<Argume
     Ok(match parameter {
         Parameter::Name(name) => {
             let path = path_text(name)?;
-            Argument::Value(resolver.path(&path, name)?)
+            Argument::Value(meant(&path, name, resolver)?)
         }
         Parameter::Path(Path::Relative((_, raw))) => {
             let path = path_text(raw)?;
-            Argument::Value(resolver.path(&path, raw)?)
+            Argument::Value(meant(&path, raw, resolver)?)
         }
         Parameter::Literal(serde_json::Value::String(text)) => Argument::Text(text.clone()),
         Parameter::Literal(value) => Argument::Text(value.to_string()),
@@ -252,7 +300,9 @@ fn test(parameter: &Parameter, resolver: &mut dyn Resolver) -> Result<Test, Synt
                 Code::BadTemplate,
                 0,
                 format!("`{}` has the wrong number of arguments", inner.name()),
-            ));
+            )
+            .about(inner.name())
+            .help("`eq` and `ne` compare two values, `not` and `valued` ask about one"));
         }
         _ => Test::Valued(argument(parameter, resolver)?),
     })
@@ -293,7 +343,11 @@ fn collect(
                         name_of(helper).unwrap_or_default()
                     ),
                 )
+                .about(name_of(helper).unwrap_or_default())
                 .help("blocks are `if`, `unless`, `each` and `with`"));
+            }
+            if !block && !helper.params.is_empty() {
+                known_in_loops(name_of(helper).unwrap_or_default())?;
             }
             let every = block && matches!(name_of(helper), Some("each"));
             if helper.params.is_empty() && !block {
@@ -319,6 +373,28 @@ fn collect(
     }
 }
 
+/// Inside `each` and `with` Handlebars itself runs the template, with a few of the helpers.
+fn known_in_loops(name: &str) -> Result<(), SyntaxError> {
+    let own = [
+        "eq", "ne", "and", "or", "not", "lookup", "len", "gt", "gte", "lt", "lte",
+    ];
+    let ours = crate::engine::helpers::REGISTERED;
+    if own.contains(&name) || ours.contains(&name) {
+        return Ok(());
+    }
+    let error = SyntaxError::new(
+        Code::BadTemplate,
+        0,
+        format!("there is no helper `{name}` inside `each` and `with`"),
+    );
+    Err(error
+        .about(name)
+        .help(match closest(name, ours.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the helpers there are {}", ours.join(", ")),
+        }))
+}
+
 fn read(
     parameter: &Parameter,
     every: bool,
@@ -330,13 +406,14 @@ fn read(
             // `this`, `@index` and the numbers inside an `each` are Handlebars' own.
             if looks_like_path(raw) || (raw.contains('-') && !raw.starts_with("this")) {
                 let path = path_text(raw)?;
-                let access = resolver.path(&path, raw)?;
+                let access = meant(&path, raw, resolver)?;
                 let segments: Vec<String> = raw.split('.').map(str::to_owned).collect();
                 reads.push((segments, access, every));
             }
             Ok(())
         }
         Parameter::Subexpression(inner) => {
+            known_in_loops(inner.name())?;
             for parameter in inner.params().into_iter().flatten() {
                 read(parameter, every, resolver, reads)?;
             }

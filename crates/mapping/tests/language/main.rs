@@ -13,6 +13,7 @@
 #[allow(dead_code, reason = "shared by two test programs")]
 mod support;
 
+mod checks;
 mod conditions;
 mod diagnostics;
 mod fixture;
