@@ -11,6 +11,7 @@ mod memo;
 mod merge;
 mod moment;
 mod slot;
+mod span;
 mod text;
 mod unmapped;
 mod walk;

@@ -443,6 +443,11 @@ pub(crate) enum Helper {
     Authority,
     Lookup(TableId),
     Sender,
+    Later,
+    Earlier,
+    Minutes,
+    Lines,
+    Base64,
 }
 
 /// A code table.
@@ -500,6 +505,11 @@ impl Helper {
             "authority" => (Helper::Authority, 1, 3),
             "lookup" => (Helper::Lookup(usize::MAX), 2, 2),
             "sender" => (Helper::Sender, 0, 0),
+            "later" => (Helper::Later, 3, 3),
+            "earlier" => (Helper::Earlier, 3, 3),
+            "minutes" => (Helper::Minutes, 2, 2),
+            "lines" => (Helper::Lines, 1, 12),
+            "base64" => (Helper::Base64, 1, 1),
             _ => return None,
         })
     }
@@ -527,6 +537,11 @@ impl Helper {
         "authority",
         "lookup",
         "sender",
+        "later",
+        "earlier",
+        "minutes",
+        "lines",
+        "base64",
         "if",
         "unless",
     ];

@@ -13,8 +13,8 @@ use hl7v2::Node;
 use super::access::Here;
 use super::{Run, Spread};
 use crate::plan::{
-    Access, Argument, Body, BoundId, Call, Condition, Field, Identity, Makes, OriginId, Part,
-    Piece, Plan, Root, Rule, Select, Template, Test,
+    Access, Argument, Body, BoundId, Call, Condition, Field, Helper, Identity, Makes, OriginId,
+    Part, Piece, Plan, Root, Rule, Select, Template, Test,
 };
 
 /// What a rule depends on.
@@ -309,6 +309,8 @@ impl Inputs {
     }
 
     fn call(&mut self, call: &Call, top: bool) {
+        // It looks at segments that no path names.
+        self.unsteady |= call.helper == Helper::Lines;
         call.arguments
             .iter()
             .for_each(|argument| self.argument(argument, top));

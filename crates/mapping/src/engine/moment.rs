@@ -4,8 +4,11 @@ use std::fmt::Write;
 
 use fhir::primitive::{Primitive, check};
 use hl7v2::dtm::{self, Dtm, DtmError, Tolerance};
+use jiff::Span;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
+
+use super::span::Step;
 
 /// What became of a time.
 #[derive(Debug, PartialEq)]
@@ -64,6 +67,52 @@ pub(crate) fn convert(primitive: Primitive, text: &str, zone: Option<&TimeZone>)
     Moment::Value(value)
 }
 
+/// The v2 time that lies a step after (or before) that one, with its precision and offset. Steps shorter than a day need a
+/// time of day. Without an offset it stays local time, or that of the zone when clocks change in between.
+pub(crate) fn moved(text: &str, step: Step, back: bool, zone: Option<&TimeZone>) -> Option<String> {
+    let dtm = dtm::parse(text.trim(), Tolerance::LENIENT).ok()?;
+    let (month, day) = (dtm.month?, dtm.day?);
+    let (hour, minute) = (dtm.hour.unwrap_or(0), dtm.minute.unwrap_or(0));
+    let second = dtm.second.unwrap_or(0).min(59);
+    let start = civil(&dtm, month, day, [hour, minute, second])?;
+    let sign = if back { -1 } else { 1 };
+    let span = match step {
+        Step::Months(months) => Span::new().try_months(sign * months),
+        Step::Days(days) => Span::new().try_days(sign * days),
+        Step::Seconds(seconds) if dtm.hour.is_some() => Span::new().try_seconds(sign * seconds),
+        Step::Seconds(_) => return None,
+    };
+    let span = span.ok()?;
+    let end = match (dtm.offset_minutes, zone, step) {
+        (None, Some(zone), Step::Seconds(_)) => {
+            let start = zone.to_ambiguous_zoned(start).compatible().ok()?;
+            start.checked_add(span).ok()?.datetime()
+        }
+        _ => start.checked_add(span).ok()?,
+    };
+    let year = u32::try_from(end.year()).ok()?;
+    let mut out = String::with_capacity(19);
+    two(&mut out, year / 100);
+    two(&mut out, year % 100);
+    let (month, day) = (end.month().unsigned_abs(), end.day().unsigned_abs());
+    two(&mut out, month);
+    two(&mut out, day);
+    if dtm.hour.is_none() {
+        return Some(out);
+    }
+    two(&mut out, end.hour().unsigned_abs());
+    two(&mut out, end.minute().unsigned_abs());
+    if dtm.second.is_some() || end.second() != 0 {
+        two(&mut out, end.second().unsigned_abs());
+    }
+    if let Some(offset) = dtm.offset_minutes {
+        out.push(if offset < 0 { '-' } else { '+' });
+        two(&mut out, u32::from(offset.unsigned_abs()) / 60);
+        two(&mut out, u32::from(offset.unsigned_abs()) % 60);
+    }
+    Some(out)
+}
+
 /// Two digits.
 fn two(out: &mut String, number: impl Into<u32>) {
     let number = number.into();
@@ -110,22 +159,26 @@ fn local_offset(
     second: u8,
     zone: &TimeZone,
 ) -> Option<i32> {
-    let narrow = |n: u8| i8::try_from(n).ok();
-    let civil = DateTime::new(
-        i16::try_from(dtm.year).ok()?,
-        narrow(dtm.month?)?,
-        narrow(day)?,
-        narrow(hour)?,
-        narrow(minute)?,
-        narrow(second.min(59))?,
-        0,
-    )
-    .ok()?;
+    let civil = civil(dtm, dtm.month?, day, [hour, minute, second.min(59)])?;
     let offset = match zone.to_ambiguous_timestamp(civil).offset() {
         AmbiguousOffset::Unambiguous { offset } => offset,
         AmbiguousOffset::Gap { before, .. } | AmbiguousOffset::Fold { before, .. } => before,
     };
     Some(offset.seconds() / 60)
+}
+
+fn civil(dtm: &Dtm, month: u8, day: u8, [hour, minute, second]: [u8; 3]) -> Option<DateTime> {
+    let narrow = |n: u8| i8::try_from(n).ok();
+    DateTime::new(
+        i16::try_from(dtm.year).ok()?,
+        narrow(month)?,
+        narrow(day)?,
+        narrow(hour)?,
+        narrow(minute)?,
+        narrow(second)?,
+        0,
+    )
+    .ok()
 }
 
 fn time(text: &str) -> Moment {
@@ -146,6 +199,40 @@ fn time(text: &str) -> Moment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_keeps_precision_and_offset() {
+        let later = |text: &str, step| moved(text, step, false, None);
+        assert_eq!(
+            later("202403011030+0100", Step::Seconds(1800)).as_deref(),
+            Some("202403011100+0100")
+        );
+        assert_eq!(
+            later("20240301233000", Step::Seconds(3600)).as_deref(),
+            Some("20240302003000")
+        );
+        assert_eq!(
+            later("20240131", Step::Months(1)).as_deref(),
+            Some("20240229")
+        );
+        assert_eq!(
+            later("20240228", Step::Days(2)).as_deref(),
+            Some("20240301")
+        );
+        assert_eq!(
+            moved("202403010000-0500", Step::Days(1), true, None).as_deref(),
+            Some("202402290000-0500")
+        );
+        assert_eq!(later("20240301", Step::Seconds(60)), None);
+        assert_eq!(later("soon", Step::Days(1)), None);
+        assert_eq!(later("99991231", Step::Days(1)), None);
+        // Clocks go forward at 02:00 on that day.
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        assert_eq!(
+            moved("202403310130", Step::Seconds(3600), false, Some(&zone)).as_deref(),
+            Some("202403310330")
+        );
+    }
 
     fn value(primitive: Primitive, text: &str, zone: Option<&str>) -> Moment {
         let zone = zone.map(|name| TimeZone::get(name).unwrap());

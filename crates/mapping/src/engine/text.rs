@@ -3,13 +3,15 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use fhir::primitive::Primitive;
-use hl7v2::Node;
+use hl7v2::structure::{GroupId, Item};
+use hl7v2::{Node, Segment};
 use serde_json::{Map, Value};
 
 use super::access::Here;
-use super::{Run, helpers};
-use crate::plan::{Access, Argument, Call, Helper, Piece, Template, Test};
+use super::{Run, helpers, span};
+use crate::plan::{Access, Argument, Call, Helper, Piece, Root, Template, Test};
 
 /// A rendered template: the text, and the place of the field it came from, if it was one.
 pub(crate) struct Rendered<'r> {
@@ -160,6 +162,7 @@ impl<'r> Run<'r> {
                 }
                 return None;
             }
+            Helper::Lines => return self.lines(call, here),
             Helper::Sender => {
                 return (!self.state.sender.is_empty())
                     .then(|| Cow::Owned(self.state.sender.clone()));
@@ -203,6 +206,19 @@ impl<'r> Run<'r> {
                     .and_then(|argument| self.argument(argument, here));
                 owned(helpers::substring(&text, &start, length.as_deref()))
             }
+            Helper::Later | Helper::Earlier => {
+                let amount = self.argument(arguments.next()?, here)?;
+                let unit = self.argument(arguments.next()?, here)?;
+                let step = span::read(&amount, &unit)?;
+                let back = call.helper == Helper::Earlier;
+                super::moment::moved(&text, step, back, zone).map(Cow::Owned)
+            }
+            Helper::Minutes => {
+                let unit = self.argument(arguments.next()?, here)?;
+                span::minutes(span::read(&text, &unit)?)
+                    .map(|minutes| Cow::Owned(minutes.to_string()))
+            }
+            Helper::Base64 => owned(BASE64_STANDARD.encode(&*text)),
             Helper::System => Some(self.system(text)),
             Helper::Lookup(table) => {
                 let target = self.plan.tables.get(table)?;
@@ -234,6 +250,56 @@ impl<'r> Run<'r> {
             ),
         };
         (!text.trim().is_empty()).then_some(text)
+    }
+
+    /// The texts of a field in all segments of its name, in this group and the groups inside it, a line each. Behind the
+    /// field may stand another one of the segment with the values that count.
+    fn lines(&mut self, call: &'r Call, here: &Here<'r>) -> Option<Cow<'r, str>> {
+        let (Argument::Value(field), rest) = call.arguments.split_first()? else {
+            return None;
+        };
+        let Root::Segment(name) = field.root else {
+            return None;
+        };
+        let mut segments = Vec::new();
+        self.all_in_group(here.group, name, &mut segments);
+        let mut text = String::new();
+        for segment in segments {
+            let there = Here::new(segment, here.group);
+            if let Some((Argument::Value(filter), values)) = rest.split_first() {
+                let filter = self.node(*filter, &there)?;
+                let found = self.peek(filter);
+                let mut values = values.iter();
+                if !values.any(|value| matches!(value, Argument::Text(value) if *value == *found)) {
+                    continue;
+                }
+                self.text(filter);
+            }
+            let node = self.node(*field, &there)?;
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            // An empty line divides paragraphs.
+            if let Some(line) = self.whole(node) {
+                text.push_str(&line);
+            }
+        }
+        let end = text.trim_end().len();
+        text.truncate(end);
+        (!text.is_empty()).then_some(Cow::Owned(text))
+    }
+
+    fn all_in_group(&self, group: GroupId, name: [u8; 3], found: &mut Vec<Segment<'r>>) {
+        for item in self.groups.items(group) {
+            match item {
+                Item::Segment { index, .. } => found.extend(
+                    self.message
+                        .segment(*index)
+                        .filter(|segment| segment.id() == name),
+                ),
+                Item::Group(inner) => self.all_in_group(*inner, name, found),
+            }
+        }
     }
 
     /// Just the fields that a Handlebars template reads, shaped so that its paths find them.

@@ -220,6 +220,20 @@ fn call(
         let id = resolver.table(&table);
         helper = Helper::Lookup(id.map_err(|error| error.about(&table))?);
     }
+    let filtered = matches!(
+        arguments.as_slice(),
+        [_] | [_, Argument::Value(_), Argument::Text(_), ..]
+    );
+    if helper == Helper::Lines
+        && !(matches!(arguments.first(), Some(Argument::Value(_))) && filtered)
+    {
+        return Err(SyntaxError::new(
+            Code::BadTemplate,
+            0,
+            "`lines` takes a path, and behind it a second path with the values that count",
+        )
+        .help("write `lines OBX-5`, or `lines OBX-5 OBX-2 \"TX\" \"FT\"`"));
+    }
     Ok(Call { helper, arguments })
 }
 

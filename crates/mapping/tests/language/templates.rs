@@ -52,6 +52,14 @@ fn every_helper() {
         ),
         ("{{system PID-20.3}}", "urn:fhirway:system:NORTH:LN"),
         ("{{upper (trim PID-15)}}", "X"),
+        ("{{later PID-7 \"45\" \"min\"}}", "198504120815+0100"),
+        (
+            "{{dateTime (later PID-7 PID-3 \"hr\")}}",
+            "1985-04-12T08:30:00+01:00",
+        ),
+        ("{{earlier PID-7 \"2\" \"d\"}}", "198504100730+0100"),
+        ("{{minutes \"1.5\" \"hours\"}}", "90"),
+        ("{{base64 PID-5.1}}", "Um9l"),
         ("{{default (upper PID-6) (upper PID-8)}}", "F"),
         ("{{#if PID-6}}a{{else if PID-8}}b{{else}}c{{/if}}", "b"),
         ("{{#unless PID-6}}a{{/unless}}", "a"),
@@ -245,4 +253,41 @@ proptest! {
         let expected = (!has_hole(&parts, &values) && !rendered.is_empty()).then_some(rendered);
         prop_assert_eq!(got, expected, "{}", ours);
     }
+}
+
+#[test]
+fn lines_join_the_segments_of_a_group_in_order() {
+    let rules = r#"name: [ { text: "{{lines OBX-5 OBX-2 \"TX\" \"FT\"}}" } ]"#;
+    let made = admit(
+        rules,
+        &[
+            "PID|||1^^^A||Roe",
+            "OBX|1|TX|A||First line",
+            "OBX|2|NM|B||5",
+            "OBX|3|FT|A||second & third\\.br\\fourth~fifth",
+            "OBX|4|TX|A||",
+            "OBX|5|TX|A||last",
+        ],
+    );
+    assert_eq!(
+        made.only("Patient")["name"][0]["text"],
+        "First line\nsecond & third\nfourth\nfifth\n\nlast"
+    );
+    // What was joined is taken, and nothing else.
+    assert!(
+        made.unmapped().contains(&"OBX(2)".to_owned()),
+        "{:?}",
+        made.unmapped()
+    );
+    assert!(
+        !made
+            .unmapped()
+            .iter()
+            .any(|place| place.ends_with("-5") && place.starts_with("OBX")),
+        "{:?}",
+        made.unmapped()
+    );
+
+    let none = admit(rules, &["PID|||1^^^A||Roe", "OBX|2|NM|B||5"]);
+    assert!(none.only("Patient").get("name").is_none());
 }
