@@ -9,8 +9,6 @@ use crate::support::{convert, package, shipped_folder, shipped_layer};
 
 /// What the report of a message says that nothing took.
 const LEFT: &[(&str, &[&str])] = &[
-    // Class N (not applicable): there is no visit.
-    ("adt-a29-delete-person.hl7", &["PV1"]),
     // A document in an OBX is part of the report; its title is the text of OBX-3, the code has no place there.
     ("oru-r01-document.hl7", &["OBX-3.1", "OBX-3.3", "OBX-5.2"]),
 ];
