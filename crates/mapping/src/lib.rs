@@ -6,8 +6,10 @@
 
 mod compile;
 mod context;
+mod coverage;
 mod diagnostic;
 mod engine;
+mod notes;
 mod package;
 mod plan;
 mod report;
@@ -16,6 +18,7 @@ mod syntax;
 mod yaml;
 
 pub use context::Context;
+pub use coverage::{Coverage, CoverageCounts, GuideKind, MapCoverage, Outcome, RowCoverage};
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use engine::{Conversion, ConvertError, Converter, Disposition};
 pub use package::{Layer, Package, SourceFile};

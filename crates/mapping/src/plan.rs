@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub coding_systems: Option<TableId>,
     pub authorities: Option<TableId>,
     pub handlebars: handlebars::Handlebars<'static>,
+    /// What the files say of the guide; nothing that a message needs.
+    pub notes: crate::notes::Notes,
 }
 
 /// Where a rule stands.

@@ -1,5 +1,7 @@
 //! `fhirway mapping`: tools for who writes mapping files.
 
+mod coverage;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -17,6 +19,7 @@ mod show;
 Examples:
   fhirway mapping check                      the shipped package
   fhirway mapping check mappings site        a base folder and an overlay
+  fhirway mapping coverage --missing         rows of the guide that no map does
   fhirway mapping show PID/Patient --overlay site   the merged map, and where each line comes from")]
 pub(crate) enum Command {
     /// Check every path on both sides, HL7 v2 and FHIR, and report all mistakes at once.
@@ -35,12 +38,14 @@ Exit code: 0 when there are no errors, 1 when there are, 2 for wrong usage.")]
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    Coverage(coverage::Args),
     Show(show::Args),
 }
 
 pub(crate) fn run(command: &Command) -> Outcome {
     match command {
         Command::Check { folders, format } => check(folders, *format),
+        Command::Coverage(args) => coverage::run(args),
         Command::Show(args) => show::run(args),
     }
 }

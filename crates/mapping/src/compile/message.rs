@@ -49,6 +49,9 @@ impl Compiler {
     pub(super) fn messages(&mut self, documents: &Documents) {
         for (name, node) in &documents.messages {
             let message = self.message(name, node, documents);
+            let origin = self.origin(node.span);
+            let notes = self.file_notes(name, node, origin);
+            self.plan.notes.messages.insert(name.clone(), notes);
             self.plan.messages.insert(name.clone(), message);
         }
     }

@@ -4,6 +4,8 @@ use super::Compiler;
 use super::layers::Documents;
 use super::scope::{Scope, resolve};
 use crate::diagnostic::{Code, closest};
+use crate::notes::{FileNotes, RowNote, Says};
+use crate::plan::OriginId;
 use crate::syntax::path;
 use crate::yaml::Node;
 
@@ -21,6 +23,34 @@ pub(super) enum RowsOf<'s> {
 const ENGINE: &str = "engine";
 
 impl Compiler {
+    /// What a file says of the guide, once its `rows:` are checked.
+    pub(super) fn file_notes(&mut self, name: &str, node: &Node, origin: OriginId) -> FileNotes {
+        let guide = node.get("guide").map(Node::members).unwrap_or_default();
+        let pairs = node.get("rows").and_then(Node::pairs).unwrap_or_default();
+        FileNotes {
+            name: name.to_owned(),
+            guide: guide
+                .iter()
+                .filter_map(Node::text)
+                .map(str::to_owned)
+                .collect(),
+            rows: pairs
+                .iter()
+                .filter_map(|(key, value)| {
+                    let (map, source, target) = row_name(key.text()?);
+                    Some(RowNote {
+                        map: map.map(str::to_owned),
+                        source: source.to_owned(),
+                        target: target.map(str::to_owned),
+                        says: says(value.text()?),
+                        origin: self.origin(key.span),
+                    })
+                })
+                .collect(),
+            origin,
+        }
+    }
+
     /// `rows: { PID-10: by PID/Observation-Race, "PID-23 -> birthPlace": the reason why not }`
     pub(super) fn rows(&mut self, node: &Node, of: &RowsOf<'_>, documents: &Documents) {
         let Some(pairs) = node.pairs() else {
@@ -40,15 +70,7 @@ impl Compiler {
 
     fn row_source(&mut self, key: &Node, of: &RowsOf<'_>) {
         let text = key.text().unwrap_or_default();
-        let (source, element) = match text.split_once("->") {
-            Some((source, element)) => (source.trim(), Some(element.trim())),
-            None => (text.trim(), None),
-        };
-        // Where a file serves several maps of the guide, the one that is meant may stand in front.
-        let (map, source) = match source.split_once(' ') {
-            Some((map, source)) if map.ends_with(']') => (Some(map), source.trim()),
-            _ => (None, source),
-        };
+        let (map, source, element) = row_name(text);
         let readable = match of {
             RowsOf::Table => !source.is_empty(),
             RowsOf::Message => {
@@ -139,6 +161,37 @@ impl Compiler {
             format!("package.yaml declares no policy `{name}`"),
             help,
         );
+    }
+}
+
+/// `MAP[X] SOURCE -> TARGET`: where a file serves several maps of the guide, the one that is meant may stand in front.
+fn row_name(text: &str) -> (Option<&str>, &str, Option<&str>) {
+    let (source, target) = match text.split_once("->") {
+        Some((source, target)) => (source.trim(), Some(target.trim())),
+        None => (text.trim(), None),
+    };
+    match source.split_once(' ') {
+        Some((map, source)) if map.ends_with(']') => (Some(map), source.trim(), target),
+        _ => (None, source, target),
+    }
+}
+
+fn says(text: &str) -> Says {
+    if let Some(rest) = text.strip_prefix("by ") {
+        Says::By(first_word(rest).to_owned())
+    } else if let Some(rest) = text.strip_prefix("policy ") {
+        Says::Policy(first_word(rest).to_owned())
+    } else if let Some(rest) = text.strip_prefix("as ") {
+        let element = rest.split_once(';').map_or(rest, |(element, _)| element);
+        match element.split_once(" = ") {
+            Some((element, constant)) => Says::As(
+                element.trim().to_owned(),
+                Some(constant.trim().trim_matches('"').to_owned()),
+            ),
+            None => Says::As(element.trim().to_owned(), None),
+        }
+    } else {
+        Says::Deviates(text.trim().to_owned())
     }
 }
 

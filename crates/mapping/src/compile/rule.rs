@@ -140,6 +140,8 @@ impl Compiler {
             };
             self.user = Some(id);
             let map = self.map(&header, node, documents);
+            let notes = self.file_notes(&header.name, node, map.origin);
+            self.plan.notes.maps.push(notes);
             self.plan.maps.push(map);
         }
         self.user = None;
@@ -270,6 +272,9 @@ impl Compiler {
 
     pub(crate) fn rule(&mut self, node: &Node, target: &Target, scope: &Scope) -> Option<Rule> {
         let origin = self.origin(node.span);
+        if let Some(reason) = node.get("deviates").and_then(Node::text) {
+            self.plan.notes.deviations.insert(origin, reason.to_owned());
+        }
         match &node.value {
             Value::Scalar { .. } => {
                 if node.is_null() {

@@ -17,6 +17,9 @@ impl Compiler {
     pub(super) fn tables(&mut self, documents: &Documents) {
         for (name, node) in &documents.tables {
             let table = self.table(name, node, documents);
+            let origin = self.origin(node.span);
+            let notes = self.file_notes(name, node, origin);
+            self.plan.notes.tables.push(notes);
             self.plan.tables.push(table);
         }
     }

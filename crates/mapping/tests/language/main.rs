@@ -15,6 +15,7 @@ mod support;
 
 mod checks;
 mod conditions;
+mod coverage;
 mod diagnostics;
 mod fixture;
 mod identity;
