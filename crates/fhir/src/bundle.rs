@@ -142,6 +142,14 @@ pub fn write(
     written
 }
 
+/// The numbers of the entries in the order in which [`write()`] puts them into the Bundle.
+pub fn entry_order(tree: &Tree, entries: &[Entry<'_>], kind: BundleKind) -> Vec<usize> {
+    match kind {
+        BundleKind::Batch => order::by_dependency(tree, entries),
+        BundleKind::Transaction | BundleKind::Collection => (0..entries.len()).collect(),
+    }
+}
+
 fn is_resource(tree: &Tree, entry: &Entry<'_>) -> bool {
     let of_type =
         |(name, node)| name == NameId::RESOURCE_TYPE && tree.text(node) == entry.type_name;
@@ -238,13 +246,9 @@ impl Writer<'_> {
     }
 
     fn all_entries<const PRETTY: bool>(&self, out: &mut Vec<u8>) -> Result<(), BundleError> {
-        let order = match self.options.kind {
-            BundleKind::Batch => order::by_dependency(self.tree, self.entries),
-            BundleKind::Transaction | BundleKind::Collection => (0..self.entries.len()).collect(),
-        };
         out.push(b'[');
         let mut first = true;
-        for number in order {
+        for number in entry_order(self.tree, self.entries, self.options.kind) {
             let Some(entry) = self.entries.get(number) else {
                 continue;
             };

@@ -23,6 +23,13 @@ pub use write::WriteOptions;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(u32);
 
+impl NodeId {
+    /// Its place in the arena: less than [`Tree::node_count`], and more than that of any node added before it.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Where a child goes in its object: its name, and its place among the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {

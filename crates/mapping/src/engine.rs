@@ -13,8 +13,10 @@ mod moment;
 mod slot;
 mod span;
 mod text;
+pub(crate) mod trace;
 mod unmapped;
 mod walk;
+pub(crate) mod why;
 
 pub(crate) use access::has_form;
 
@@ -146,6 +148,8 @@ pub(crate) struct State {
     pub memo: memo::Memo,
     /// Kept from message to message: it depends on the package only.
     pub known: memo::Known,
+    /// Notes for `explain`; nobody else has one.
+    pub trace: Option<Box<trace::Trace>>,
 }
 
 /// Hashes ids by themselves: they are hashes already.
@@ -227,6 +231,15 @@ impl Converter {
         message: &Message<'_>,
         context: &Context,
     ) -> Result<Conversion<'_>, ConvertError> {
+        self.convert_telling_groups(message, context)?;
+        Ok(Conversion { state: &self.state })
+    }
+
+    fn convert_telling_groups(
+        &mut self,
+        message: &Message<'_>,
+        context: &Context,
+    ) -> Result<GroupTree, ConvertError> {
         let (groups, issues) = hl7v2::structure::group(message);
         self.convert_grouped(message, &groups, context)?;
         let misplaced = issues
@@ -235,7 +248,22 @@ impl Converter {
         for issue in misplaced {
             self.state.note_misplaced(issue.place, &self.package);
         }
-        Ok(Conversion { state: &self.state })
+        Ok(groups)
+    }
+
+    /// As [`Converter::convert`], and notes for `explain` what every rule did.
+    ///
+    /// # Errors
+    /// As [`Converter::convert`].
+    pub(crate) fn convert_traced(
+        &mut self,
+        message: &Message<'_>,
+        context: &Context,
+    ) -> Result<(Conversion<'_>, GroupTree, Box<trace::Trace>), ConvertError> {
+        self.state.trace = Some(Box::default());
+        let groups = self.convert_telling_groups(message, context);
+        let trace = self.state.trace.take().unwrap_or_default();
+        Ok((Conversion { state: &self.state }, groups?, trace))
     }
 
     /// As [`Converter::convert`], for a message that is grouped already.
@@ -306,6 +334,10 @@ impl Conversion<'_> {
                     .map(|(system, value)| (system.as_str(), value.as_str())),
             })
             .collect()
+    }
+
+    pub(crate) fn made(&self) -> &[Made] {
+        &self.state.made
     }
 
     /// The tree that holds them.

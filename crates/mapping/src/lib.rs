@@ -9,6 +9,7 @@ mod context;
 mod coverage;
 mod diagnostic;
 mod engine;
+pub mod explain;
 mod notes;
 mod package;
 mod plan;

@@ -191,6 +191,9 @@ impl<'r> Run<'r> {
     }
 
     fn once(&mut self, slot: Slot, shape: Shape, rule: &'r Rule, here: &Here<'r>) -> Emitted {
+        if self.state.trace.is_some() {
+            return self.once_traced(slot, shape, rule, here);
+        }
         if let Some(when) = &rule.when
             && !self.holds(when, here)
         {
@@ -205,7 +208,13 @@ impl<'r> Run<'r> {
         emitted
     }
 
-    fn body(&mut self, slot: Slot, shape: Shape, rule: &'r Rule, here: &Here<'r>) -> Emitted {
+    pub(crate) fn body(
+        &mut self,
+        slot: Slot,
+        shape: Shape,
+        rule: &'r Rule,
+        here: &Here<'r>,
+    ) -> Emitted {
         self.body_of(&rule.body, slot, shape, rule, here)
     }
 
@@ -491,16 +500,17 @@ impl<'r> Run<'r> {
     ) -> Option<u32> {
         let identified = self.identify(type_name, key, here);
         if let Some(known) = self.state.by_identity.get(&identified.uuid).copied() {
+            self.trace_key(known, key, here, origin);
             return self.add_to(known, contents, here, origin);
         }
         let number = u32::try_from(self.state.made.len()).ok()?;
         let node = self.state.tree.object();
         self.state.tree.set_origin(node, origin);
-        let key = fhir::tree::Key {
+        let type_key = fhir::tree::Key {
             name: fhir::NameId::RESOURCE_TYPE,
             order: 0,
         };
-        self.state.tree.add_string(node, key, type_name);
+        self.state.tree.add_string(node, type_key, type_name);
         self.state.made.push(Made {
             node,
             type_name,
@@ -517,6 +527,7 @@ impl<'r> Run<'r> {
         self.state.by_identity.insert(identified.uuid, number);
         self.fields(node, contents.set, inner);
         self.ensure_identifier(number);
+        self.trace_key(number, key, here, origin);
         Some(number)
     }
 
@@ -533,7 +544,9 @@ impl<'r> Run<'r> {
         self.fields(scratch, contents.fields, inner);
         self.fields(scratch, contents.set, inner);
         let there = self.state.made.get(known as usize)?.node;
+        let since = self.trace_mark();
         merge::merge(&mut self.state.tree, there, scratch);
+        self.trace_merge(there, scratch, since);
         Some(known)
     }
 

@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use hl7v2::Node;
 
 use super::access::Here;
+use super::trace::StepId;
 use super::{Run, Spread};
 use crate::plan::{
     Access, Argument, Body, BoundId, Call, Condition, Field, Helper, Identity, Makes, OriginId,
@@ -43,6 +45,8 @@ pub(crate) struct Memo {
 struct Remembered {
     parts: Vec<Span>,
     resource: Option<u32>,
+    /// The steps that made it.
+    steps: Range<StepId>,
 }
 
 /// A place in the message: bytes and leaves.
@@ -114,14 +118,24 @@ impl<'r> Run<'r> {
         });
         if let Some(known) = found {
             let resource = known.resource;
+            let steps = known.steps.clone();
             let moved: Vec<(Span, Span)> = known.parts.iter().copied().zip(parts).collect();
             for (from, to) in moved {
                 self.take_as(from, to);
+                if !steps.is_empty() {
+                    self.trace_copies(steps.clone(), from.range(), to.range());
+                }
             }
             return resource;
         }
+        let first = self.trace_steps();
         let resource = make(self);
-        let remembered = Remembered { parts, resource };
+        let steps = first..self.trace_steps();
+        let remembered = Remembered {
+            parts,
+            resource,
+            steps,
+        };
         self.state
             .memo
             .made
@@ -154,6 +168,12 @@ fn span(node: Node<'_>) -> Span {
         length: node.raw().len(),
         leaf: leaves.start,
         leaves: leaves.len(),
+    }
+}
+
+impl Span {
+    fn range(self) -> Range<usize> {
+        self.leaf..self.leaf + self.leaves
     }
 }
 

@@ -72,6 +72,11 @@ impl<'r> Run<'r> {
             .taken
             .get(leaf / 64)
             .is_some_and(|word| word & (1 << (leaf % 64)) != 0)
+            || self
+                .state
+                .trace
+                .as_ref()
+                .is_some_and(|trace| trace.is_taken(leaf))
     }
 
     fn report_unmapped(&mut self, place: Place) {

@@ -142,6 +142,14 @@ impl<'r> Run<'r> {
 
     /// One line of the message map, for one segment.
     fn entry(&mut self, entry: &'r Entry, here: &Here<'r>) {
+        if self.state.trace.is_some() {
+            self.entry_traced(entry, here);
+        } else {
+            self.apply_entry(entry, here);
+        }
+    }
+
+    pub(crate) fn apply_entry(&mut self, entry: &'r Entry, here: &Here<'r>) {
         let (plan, segment) = (self.plan, here.segment);
         let Some(map) = plan.maps.get(entry.map) else {
             return;
@@ -236,7 +244,7 @@ impl<'r> Run<'r> {
     }
 
     /// The nearest earlier segment among the anchors.
-    fn anchor(&mut self, segment: Segment<'r>, anchors: &[[u8; 3]]) -> Option<[u8; 3]> {
+    pub(crate) fn anchor(&mut self, segment: Segment<'r>, anchors: &[[u8; 3]]) -> Option<[u8; 3]> {
         // What was found for the segment before it holds for this one, unless that one is an anchor itself.
         let before = segment.index().checked_sub(1)?;
         let id = self.message.segment(before)?.id();

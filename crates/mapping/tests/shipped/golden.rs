@@ -13,7 +13,7 @@ const LEFT: &[(&str, &[&str])] = &[
     ("oru-r01-document.hl7", &["OBX-3.1", "OBX-3.3", "OBX-5.2"]),
 ];
 
-fn pairs() -> Vec<(PathBuf, PathBuf)> {
+pub fn pairs() -> Vec<(PathBuf, PathBuf)> {
     let folder = shipped_folder().join("tests");
     let mut messages: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
@@ -27,7 +27,7 @@ fn pairs() -> Vec<(PathBuf, PathBuf)> {
         .collect()
 }
 
-fn shipped() -> Arc<Package> {
+pub fn shipped() -> Arc<Package> {
     package(&[shipped_layer()])
 }
 

@@ -12,6 +12,7 @@
 #[allow(dead_code, reason = "shared by two test programs")]
 mod support;
 
+mod explain;
 mod golden;
 mod robust;
 mod walkthrough;
