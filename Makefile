@@ -27,10 +27,11 @@ run: build ## Build and run the gateway as config/fhirway.yaml says; data in ./d
 demo: build ## Everything in one process with invented traffic, data in a temporary folder
 	@$(BIN) demo
 
-# What is quick to say no comes first. The tests build the program that then checks the shipped maps.
+# What is quick to say no comes first. The tests build the program that then checks and tests the shipped maps.
 test: tools fmt clippy doc ## Everything that gates a change
 	$(CARGO) test --workspace --locked --no-fail-fast
 	$(TARGET)/debug/fhirway mapping check
+	$(TARGET)/debug/fhirway mapping test mappings
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -41,8 +42,9 @@ clippy:
 doc:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 
-mapping: build ## Check the shipped mapping package
+mapping: build ## Check and test the shipped mapping package
 	$(BIN) mapping check mappings
+	$(BIN) mapping test mappings
 
 test-rabbitmq: tools ## Only the tests with a real RabbitMQ
 	$(CARGO) test -p gateway --locked --test rabbitmq

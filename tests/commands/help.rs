@@ -35,6 +35,7 @@ fn every_command_has_an_example_that_begins_with_itself() {
         "convert",
         "demo",
         "mapping check",
+        "mapping test",
         "config check",
         "queue replay",
     ] {

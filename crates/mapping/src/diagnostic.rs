@@ -87,6 +87,8 @@ codes! {
     Decided = "M042",
     /// The same rule twice.
     Duplicate = "M043",
+    /// An assertion of a test that can't be read.
+    BadAssertion = "M050",
 }
 
 impl Serialize for Code {

@@ -16,6 +16,7 @@ mod plan;
 mod report;
 mod show;
 mod syntax;
+pub mod testing;
 mod yaml;
 
 pub use context::Context;

@@ -12,6 +12,7 @@ use super::{Failure, Format, Outcome, Verdict, output};
 use crate::packages;
 
 mod show;
+mod test;
 
 /// Tools for mapping files.
 #[derive(Debug, Subcommand)]
@@ -20,7 +21,8 @@ Examples:
   fhirway mapping check                      the shipped package
   fhirway mapping check mappings site        a base folder and an overlay
   fhirway mapping coverage --missing         rows of the guide that no map does
-  fhirway mapping show PID/Patient --overlay site   the merged map, and where each line comes from")]
+  fhirway mapping show PID/Patient --overlay site   the merged map, and where each line comes from
+  fhirway mapping test mappings              the tests of a package")]
 pub(crate) enum Command {
     /// Check every path on both sides, HL7 v2 and FHIR, and report all mistakes at once.
     #[command(after_help = "\
@@ -40,6 +42,7 @@ Exit code: 0 when there are no errors, 1 when there are, 2 for wrong usage.")]
     },
     Coverage(coverage::Args),
     Show(show::Args),
+    Test(test::Args),
 }
 
 pub(crate) fn run(command: &Command) -> Outcome {
@@ -47,6 +50,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
         Command::Check { folders, format } => check(folders, *format),
         Command::Coverage(args) => coverage::run(args),
         Command::Show(args) => show::run(args),
+        Command::Test(args) => test::run(args),
     }
 }
 

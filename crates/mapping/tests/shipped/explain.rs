@@ -7,7 +7,7 @@ use mapping::Context;
 use mapping::explain::{ElementKind, Explanation, Fate, Piece};
 use serde_json::Value;
 
-use crate::golden::{pairs, shipped};
+use crate::{pairs, shipped};
 
 fn each(options: &BundleOptions<'_>, check: impl Fn(&str, &Explanation, &[u8], &str)) {
     let package = shipped();
