@@ -124,6 +124,8 @@ pub(crate) struct State {
     pub tree: Tree,
     pub made: Vec<Made>,
     pub by_identity: HashMap<Uuid, u32, Spread>,
+    /// Resources whose elements are being made, outermost first.
+    pub under_way: Vec<Uuid>,
     pub repeats: HashMap<Uuid, u32, Spread>,
     pub frames: Vec<Frame>,
     pub bound: Vec<(BoundId, u32)>,
@@ -396,6 +398,7 @@ impl State {
         self.tree.clear();
         self.made.clear();
         self.by_identity.clear();
+        self.under_way.clear();
         self.repeats.clear();
         self.frames.clear();
         self.bound.clear();

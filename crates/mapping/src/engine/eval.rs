@@ -503,6 +503,10 @@ impl<'r> Run<'r> {
             self.trace_key(known, key, here, origin);
             return self.add_to(known, contents, here, origin);
         }
+        if self.state.under_way.contains(&identified.uuid) {
+            // No resource refers to itself: a ward that is its own building has none.
+            return None;
+        }
         let number = u32::try_from(self.state.made.len()).ok()?;
         let node = self.state.tree.object();
         self.state.tree.set_origin(node, origin);
@@ -519,7 +523,10 @@ impl<'r> Run<'r> {
             condition: identified.condition,
         });
         let inner = &here.deeper();
-        if self.fields(node, contents.fields, inner) != Emitted::Data {
+        self.state.under_way.push(identified.uuid);
+        let emitted = self.fields(node, contents.fields, inner);
+        self.state.under_way.pop();
+        if emitted != Emitted::Data {
             // Whatever it referred to would have been data; so it stands last.
             self.state.made.truncate(number as usize);
             return None;

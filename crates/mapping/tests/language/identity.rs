@@ -298,3 +298,16 @@ fn a_later_identifier_of_a_key_is_used_when_the_first_is_missing() {
         "Patient?identifier=urn:fhirway:authority:A%7C7"
     );
 }
+
+#[test]
+fn no_resource_refers_to_itself() {
+    // The guardian named by the patient's own number would be the patient again.
+    let package = patient_package(
+        "name: [ { each: PID-5, map: XPN/HumanName } ]\nlink:\n  - type: seealso\n    other: { make: Patient, key: PID-3, active: \"true\", gender: { is: female, when: PID-8 = F } }",
+    );
+    let made = convert(
+        &package,
+        &message(ADMIT, &["PID|||1^^^A&2.999.1.3&ISO||Roe|||F"]),
+    );
+    assert!(made.only("Patient")["link"][0].get("other").is_none());
+}
