@@ -14,6 +14,8 @@ mod config_check;
 mod convert;
 #[path = "commands/demo.rs"]
 mod demo;
+#[path = "commands/explain.rs"]
+mod explain;
 #[path = "commands/help.rs"]
 mod help;
 #[path = "commands/mapping_check.rs"]

@@ -110,3 +110,51 @@ fn files_that_are_no_yaml_are_told_too() {
         .expect(2);
     assert!(ran.stderr.contains("/no/such/folder"), "{ran:?}");
 }
+
+#[test]
+fn code_hosts_get_sarif() {
+    let folder = broken();
+    let log = check(folder.path(), &["--format", "sarif"])
+        .run()
+        .expect(1)
+        .json();
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let results = run["results"].as_array().unwrap();
+    assert_eq!(results.len(), 3, "{results:#?}");
+    for result in results {
+        let rule = result["ruleIndex"].as_u64().unwrap() as usize;
+        assert_eq!(rules[rule]["id"], result["ruleId"]);
+        assert_eq!(result["level"], "error");
+        let place = &result["locations"][0]["physicalLocation"];
+        let uri = place["artifactLocation"]["uri"].as_str().unwrap();
+        assert!(
+            uri.starts_with("file:///") && uri.ends_with("segments/PID/Patient.yaml"),
+            "{uri}"
+        );
+        let column = |name: &str| place["region"][name].as_u64().unwrap();
+        assert!(column("endColumn") > column("startColumn"), "{place}");
+    }
+    // `birthDate: "{{PID-77}}"`: the path, not the text around it.
+    let region = &results[1]["locations"][0]["physicalLocation"]["region"];
+    assert_eq!(
+        (&region["startColumn"], &region["endColumn"]),
+        (&15.into(), &21.into()),
+        "{region}"
+    );
+}
+
+#[test]
+fn warnings_fail_only_a_strict_check() {
+    let folder = TempDir::new().unwrap();
+    write(
+        folder.path(),
+        "segments/PID/Patient.yaml",
+        "extends: below\nactive: { is: \"true\", when: PID-8 = F and PID-8 = M }\n",
+    );
+    let ran = check(folder.path(), &[]).run().expect(0);
+    assert!(ran.stderr.contains("warning[M042]"), "{ran:?}");
+    assert!(ran.stdout.contains("fhirway explain M042"), "{ran:?}");
+    check(folder.path(), &["--strict"]).run().expect(1);
+}

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 mod config;
 mod convert;
 mod demo;
+mod explain;
 mod files;
 mod mapping;
 mod output;
@@ -47,6 +48,7 @@ enum Command {
     Queue(queue::Command),
     #[command(subcommand)]
     Config(config::Command),
+    Explain(explain::Args),
 }
 
 /// `--format`: for people or for machines.
@@ -126,6 +128,7 @@ impl Cli {
             Command::Mapping(command) => mapping::run(&command),
             Command::Queue(command) => queue::run(&command),
             Command::Config(command) => config::run(&command),
+            Command::Explain(args) => explain::run(&args),
         };
         match outcome {
             Ok(Verdict::Good) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,

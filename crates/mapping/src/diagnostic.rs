@@ -28,6 +28,11 @@ macro_rules! codes {
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $text,)* }
             }
+
+            /// Its page in Markdown: a title (`# M001: ...`), what it means, a wrong and a right example, how to mend it.
+            pub fn page(self) -> &'static str {
+                match self { $(Code::$variant => include_str!(concat!("../codes/", $text, ".md")),)* }
+            }
         }
     };
 }
@@ -159,6 +164,11 @@ impl Diagnostic {
     /// Column in characters, from 1.
     pub fn column(&self) -> u32 {
         self.span.column
+    }
+
+    /// How many characters it is about, at least 1.
+    pub fn length(&self) -> u32 {
+        self.span.length.max(1)
     }
 
     /// One line for machines and editors: `file:line:column: error[M010]: message`.

@@ -54,37 +54,54 @@ pub struct ReportIssue {
     pub element: &'static str,
 }
 
-/// What can happen to a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ReportCode {
+macro_rules! report_codes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+        /// What can happen to a rule. The codes are stable.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ReportCode { $($(#[$doc])* $variant,)* }
+        impl ReportCode {
+            /// All codes.
+            pub const ALL: &'static [ReportCode] = &[$(ReportCode::$variant,)*];
+
+            /// The code as it is printed, such as `bad-value`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(ReportCode::$variant => $text,)* }
+            }
+
+            /// Its page in Markdown, as [`crate::Code::page`].
+            pub fn page(self) -> &'static str {
+                match self { $(ReportCode::$variant => include_str!(concat!("../codes/", $text, ".md")),)* }
+            }
+        }
+    };
+}
+
+report_codes! {
     /// The value is no value of the element's type; the element is left out.
-    BadValue,
+    BadValue = "bad-value",
     /// A time without a zone was cut to its date.
-    CutToDate,
+    CutToDate = "cut-to-date",
     /// A second variant of a choice type was left out.
-    SecondChoice,
+    SecondChoice = "second-choice",
     /// A rule adds to a resource that the message does not have.
-    NoTarget,
+    NoTarget = "no-target",
     /// A segment stands where its structure has no place, and was mapped nevertheless.
-    MisplacedSegment,
+    MisplacedSegment = "misplaced-segment",
     /// A code that a table does not list was left out.
-    CodeDropped,
+    CodeDropped = "code-dropped",
     /// An escape sequence or a byte that can't be read; it is kept as it stands.
-    OddText,
+    OddText = "odd-text",
 }
 
 impl fmt::Display for ReportCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ReportCode::BadValue => "bad-value",
-            ReportCode::CutToDate => "cut-to-date",
-            ReportCode::SecondChoice => "second-choice",
-            ReportCode::NoTarget => "no-target",
-            ReportCode::MisplacedSegment => "misplaced-segment",
-            ReportCode::CodeDropped => "code-dropped",
-            ReportCode::OddText => "odd-text",
-        })
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for ReportCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

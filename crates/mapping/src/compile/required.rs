@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use fhir::definitions::TypeId;
+
 use super::Compiler;
 use crate::diagnostic::Code;
 use crate::plan::{Bind, BoundId, Entry, Field, Link, Makes};
@@ -67,6 +69,12 @@ impl Compiler {
         }
     }
 
+    /// An object that is written out in a rule stands alone too.
+    pub(super) fn required_of_object(&mut self, type_id: TypeId, fields: &[Field], span: Span) {
+        let given = orders(fields).collect();
+        self.missing(self.r4.type_name(type_id), &given, span);
+    }
+
     fn missing(&mut self, type_name: &'static str, given: &BTreeSet<u16>, span: Span) {
         let Some(type_id) = self.r4.type_(type_name) else {
             return;
@@ -86,9 +94,18 @@ impl Compiler {
         self.warn(
             Code::MissingElement,
             span,
-            format!("no rule gives {names}, which a {type_name} must have"),
+            format!("no rule gives {names}, which {} {type_name} must have", article(type_name)),
             "add a rule; where the message has no value, end its list with a constant or a data-absent-reason",
         );
+    }
+}
+
+/// `a` or `an`.
+pub(super) fn article(word: &str) -> &'static str {
+    if word.starts_with(['A', 'E', 'I', 'O', 'a', 'e', 'i', 'o']) {
+        "an"
+    } else {
+        "a"
     }
 }
 

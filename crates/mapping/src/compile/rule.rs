@@ -516,6 +516,10 @@ impl Compiler {
                 return None;
             }
             let fields = self.fields(target.type_id, &parts.elements, scope, target.replace);
+            // What `set` changes has the rest from the map; and a rule with a mistake is told of already.
+            if !target.replace && fields.len() == parts.elements.len() {
+                self.required_of_object(target.type_id, &fields, node.span);
+            }
             let constant = fields
                 .iter()
                 .all(|field| field.rules.iter().all(|rule| rule.constant));

@@ -401,7 +401,7 @@ fn m014_a_required_element_without_a_rule_is_a_warning() {
         told,
         [(
             Severity::Warning,
-            "no rule gives status, which a Observation must have"
+            "no rule gives status, which an Observation must have"
         )]
     );
 }

@@ -23,6 +23,7 @@ mod identity;
 mod limits;
 mod messages;
 mod overlays;
+mod pages;
 mod parts;
 mod reports;
 mod rules;
