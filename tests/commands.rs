@@ -22,6 +22,8 @@ mod help;
 mod mapping_check;
 #[path = "commands/mapping_show.rs"]
 mod mapping_show;
+#[path = "commands/mapping_table.rs"]
+mod mapping_table;
 #[path = "commands/mapping_test.rs"]
 mod mapping_test;
 #[path = "commands/queue.rs"]

@@ -33,19 +33,21 @@ fn main() -> io::Result<()> {
     fs::write(out.join("shipped_package.rs"), code)
 }
 
-/// All YAML files below `folder`, without the tests of the package.
+/// All YAML and CSV files below `folder`, without the tests of the package and its examples.
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     println!("cargo::rerun-if-changed={}", folder.display());
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            if path.file_name().is_none_or(|name| name != "tests") {
+            if path
+                .file_name()
+                .is_none_or(|name| name != "tests" && name != "examples")
+            {
                 walk(&path, files)?;
             }
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "yaml" || extension == "yml")
-        {
+        } else if path.extension().is_some_and(|extension| {
+            extension == "yaml" || extension == "yml" || extension == "csv"
+        }) {
             files.push(path);
         }
     }

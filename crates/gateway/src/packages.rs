@@ -47,7 +47,7 @@ pub fn shipped() -> Layer {
     }
 }
 
-/// The layer of a folder: every YAML file below it, but for `tests/`.
+/// The layer of a folder: every YAML and CSV file below it, but for `tests/` and `examples/`.
 ///
 /// # Errors
 /// [`PackageError::Read`].
@@ -66,13 +66,15 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> Result<(), P
     for entry in fs::read_dir(folder).map_err(at)? {
         let path = entry.map_err(at)?.path();
         if path.is_dir() {
-            if path.file_name().is_none_or(|name| name != "tests") {
+            if path
+                .file_name()
+                .is_none_or(|name| name != "tests" && name != "examples")
+            {
                 walk(root, &path, files)?;
             }
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "yaml" || extension == "yml")
-        {
+        } else if path.extension().is_some_and(|extension| {
+            extension == "yaml" || extension == "yml" || extension == "csv"
+        }) {
             let text = fs::read_to_string(&path)
                 .map_err(|error| PackageError::Read(path.clone(), error))?;
             let name = path.strip_prefix(root).unwrap_or(&path);

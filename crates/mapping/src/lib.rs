@@ -17,6 +17,7 @@ mod report;
 mod sarif;
 mod show;
 mod syntax;
+pub mod tables;
 pub mod testing;
 mod yaml;
 

@@ -462,7 +462,37 @@ pub(crate) struct Table {
     /// By source code. The codes are the package's own, so no message can make them collide.
     pub codes: HashMap<String, Vec<Target>, Spread>,
     pub default: Option<Target>,
+    /// Codes that are not listed stay what they are, in the target system.
+    pub same_rest: bool,
     pub miss: Miss,
+    /// Further groups of codes, of other coding systems, and those of the table that is asked for the rest.
+    pub more: Vec<Table>,
+}
+
+impl Table {
+    /// This group of codes, and the further ones.
+    pub fn groups(&self) -> impl Iterator<Item = &Table> {
+        std::iter::once(self).chain(&self.more)
+    }
+
+    /// A copy without the further groups.
+    pub fn alone(&self) -> Table {
+        Table {
+            name: self.name.clone(),
+            source: self.source.clone(),
+            target: self.target.clone(),
+            codes: self.codes.clone(),
+            default: self.default.clone(),
+            same_rest: self.same_rest,
+            miss: self.miss,
+            more: Vec::new(),
+        }
+    }
+
+    /// What stands for codes that are not listed.
+    pub fn fallback(&self) -> Option<&Target> {
+        self.groups().find_map(|group| group.default.as_ref())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]

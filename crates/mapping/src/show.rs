@@ -12,6 +12,8 @@ use crate::diagnostic::{Diagnostic, closest};
 use crate::package::Layer;
 use crate::yaml::{Node, Value};
 
+pub(crate) use self::yaml::{is_plain, quote};
+
 /// Lines longer than this do not move the column of the origins.
 const WIDTH: usize = 100;
 
@@ -156,6 +158,11 @@ fn json(node: &Node) -> Json {
                 .collect(),
         ),
     }
+}
+
+/// Whether two nodes say the same, wherever they stand.
+pub(crate) fn same_texts(one: &Node, other: &Node) -> bool {
+    json(one) == json(other)
 }
 
 // === impl Shown ===

@@ -7,6 +7,7 @@ use super::Outcome;
 mod check;
 mod coverage;
 mod show;
+mod table;
 mod test;
 
 /// Tools for mapping files.
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     Check(check::Args),
     Coverage(coverage::Args),
     Show(show::Args),
+    #[command(subcommand)]
+    Table(table::Command),
     Test(test::Args),
 }
 
@@ -30,6 +33,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
         Command::Check(args) => check::run(args),
         Command::Coverage(args) => coverage::run(args),
         Command::Show(args) => show::run(args),
+        Command::Table(command) => table::run(command),
         Command::Test(args) => test::run(args),
     }
 }

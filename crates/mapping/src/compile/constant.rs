@@ -76,10 +76,8 @@ impl Compiler {
             return;
         };
         let mut wrong: Vec<&str> = table
-            .codes
-            .values()
-            .flatten()
-            .chain(&table.default)
+            .groups()
+            .flat_map(|group| group.codes.values().flatten().chain(&group.default))
             .map(|target| target.code.as_str())
             .filter(|code| !set.has_code(code))
             .collect();

@@ -37,6 +37,15 @@ impl Files {
         }
     }
 
+    /// Whether the layer of a file also has a file at that path.
+    fn has(&self, file: u16, path: &str) -> bool {
+        let layer = self.layer(file);
+        self.files
+            .iter()
+            .zip(&self.layers)
+            .any(|((other, ..), name)| other == path && name == layer)
+    }
+
     /// The name of the layer that a file belongs to.
     pub fn layer(&self, file: u16) -> &str {
         self.layers
@@ -104,6 +113,8 @@ impl Kind {
 const MAX_FILES: usize = 10_000;
 /// Largest file, in bytes.
 const MAX_FILE: usize = 4 << 20;
+/// Largest code table in CSV, in bytes.
+const MAX_CSV: usize = 32 << 20;
 
 impl Compiler {
     pub(super) fn read(&mut self, files: &Files) -> Documents {
@@ -134,28 +145,51 @@ impl Compiler {
             return documents;
         }
         for (number, (path, _, text)) in (0u16..).zip(&files.files) {
-            let Some(stem) = path.strip_suffix(".yaml") else {
+            let csv = path
+                .strip_suffix(".csv")
+                .filter(|stem| stem.starts_with("tables/"));
+            let Some(stem) = csv.or_else(|| path.strip_suffix(".yaml")) else {
                 continue;
             };
             if stem.starts_with("tests/") || stem.starts_with("examples/") {
                 continue;
             }
-            if text.len() > MAX_FILE {
+            let (limit, shown) = if csv.is_some() {
+                (MAX_CSV, 32)
+            } else {
+                (MAX_FILE, 4)
+            };
+            if text.len() > limit {
                 self.error(
                     Code::Layout,
                     start(number),
-                    "the file is larger than 4 MiB",
-                    "split the table, or keep only the codes that occur",
+                    format!("the file is larger than {shown} MiB"),
+                    match csv {
+                        Some(_) => "keep only the codes that occur, or split the table and join it with `else:`",
+                        None => "keep only the codes that occur, or write the table as CSV, which may have 32 MiB",
+                    },
                 );
                 continue;
             }
-            let node = match yaml::parse(number, text) {
+            let read = match csv {
+                Some(_) => crate::tables::read_csv(number, text),
+                None => yaml::parse(number, text).map_err(|problem| vec![problem]),
+            };
+            let node = match read {
                 Ok(node) => node,
-                Err(problem) => {
-                    self.diagnostics.push(problem);
+                Err(problems) => {
+                    self.diagnostics.extend(problems);
                     continue;
                 }
             };
+            if let Some(other) = csv.filter(|_| files.has(number, &format!("{stem}.yaml"))) {
+                self.error(
+                    Code::Layout,
+                    start(number),
+                    format!("there is {other}.yaml too"),
+                    "keep one of them: a table is one file",
+                );
+            }
             let parts: Vec<&str> = stem.split('/').collect();
             match parts.as_slice() {
                 ["package"] => documents.packages.push(node),

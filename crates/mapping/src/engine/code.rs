@@ -105,28 +105,39 @@ impl<'r> Run<'r> {
         node: Node<'r>,
         origin: OriginId,
     ) -> Emitted {
-        let Some(code) = self.text(node) else {
-            return Emitted::Nothing;
-        };
-        let target = find(table, &code)
-            .and_then(|targets| targets.first())
-            .or_else(|| {
-                self.miss(table, miss, node, origin, slot);
-                table.default.as_ref()
-            });
-        match target {
-            Some(target)
-                if self.put_primitive(
-                    slot,
-                    primitive,
-                    &target.code,
-                    Source::Node(node),
-                    origin,
-                ) =>
-            {
-                Emitted::Data
+        let code = self.text(node);
+        let listed = triplets(node)
+            .map(|triplet| (self.lookup(table, &triplet), triplet))
+            .find(|(lookup, _)| !matches!(lookup, Lookup::Missing));
+        let (lookup, source) = match (listed, &code) {
+            (Some((lookup, triplet)), _) => {
+                self.take_triplet(&triplet);
+                (lookup, triplet.code)
             }
-            _ => Emitted::Nothing,
+            // A code whose system the table does not name is better than none.
+            (None, Some(code)) => (Lookup::of(find(table, code)), node),
+            (None, None) => return Emitted::Nothing,
+        };
+        let same;
+        let target = match lookup {
+            Lookup::Targets([target, ..]) => target.code.as_str(),
+            Lookup::Targets([]) | Lookup::Alone => return Emitted::Nothing,
+            Lookup::Same(_) => {
+                same = self.text(source).unwrap_or_default();
+                &same
+            }
+            Lookup::Missing => {
+                self.miss(table, miss, node, origin, slot);
+                match table.fallback() {
+                    Some(target) => target.code.as_str(),
+                    None => return Emitted::Nothing,
+                }
+            }
+        };
+        if self.put_primitive(slot, primitive, target, Source::Node(source), origin) {
+            Emitted::Data
+        } else {
+            Emitted::Nothing
         }
     }
 
@@ -139,22 +150,32 @@ impl<'r> Run<'r> {
         origin: OriginId,
     ) -> Emitted {
         let keys = names();
+        let mut alone = false;
         for triplet in triplets(node) {
-            if let Some(target) = self
-                .match_triplet(table, &triplet)
-                .and_then(|targets| targets.first())
-            {
-                let object = self.open(slot, origin);
-                self.put_target(object, target, keys, origin);
-                self.take_triplet(&triplet);
-                return Emitted::Data;
+            match self.lookup(table, &triplet) {
+                Lookup::Targets([target, ..]) => {
+                    let object = self.open(slot, origin);
+                    self.put_target(object, target, keys, origin);
+                    self.take_triplet(&triplet);
+                    return Emitted::Data;
+                }
+                Lookup::Same(system) => {
+                    let object = self.open(slot, origin);
+                    self.put_same(object, &triplet, system, keys, origin);
+                    return Emitted::Data;
+                }
+                Lookup::Targets([]) | Lookup::Missing => {}
+                Lookup::Alone => alone = true,
             }
         }
         if !node.child(1).is_valued() && node.level() != Level::Subcomponent {
             return Emitted::Nothing;
         }
+        if alone {
+            return self.plain_coding(slot, node, origin);
+        }
         self.miss(table, miss, node, origin, slot);
-        if let Some(target) = &table.default {
+        if let Some(target) = table.fallback() {
             let object = self.open(slot, origin);
             self.put_target(object, target, keys, origin);
             return Emitted::Data;
@@ -180,13 +201,20 @@ impl<'r> Run<'r> {
         node: Node<'r>,
         origin: OriginId,
     ) -> Emitted {
-        let matched = triplets(node).any(|triplet| self.match_triplet(table, &triplet).is_some());
+        let (mut matched, mut alone) = (false, false);
+        for triplet in triplets(node) {
+            match self.lookup(table, &triplet) {
+                Lookup::Targets(_) | Lookup::Same(_) => matched = true,
+                Lookup::Alone => alone = true,
+                Lookup::Missing => {}
+            }
+        }
         if !matched {
-            let valued = triplets(node).any(|triplet| triplet.code.is_valued());
+            let valued = !alone && triplets(node).any(|triplet| triplet.code.is_valued());
             if valued {
                 self.miss(table, miss, node, origin, slot);
             }
-            match (&table.default, miss) {
+            match (table.fallback(), miss) {
                 (Some(target), _) if valued => {
                     let keys = names();
                     let object = self.open(slot, origin);
@@ -207,9 +235,12 @@ impl<'r> Run<'r> {
         let keys = names();
         let object = self.open(slot, origin);
         let codings = self.state.tree.add_array(object, keys.coding);
+        let base = base.and_then(|map| self.plan.maps.get(map));
+        // Codes that the targets stand for; a map that makes the rest makes them too.
+        let mut replaced = Vec::new();
         for triplet in triplets(node) {
-            match self.match_triplet(table, &triplet) {
-                Some(targets) => {
+            let stays = match self.lookup(table, &triplet) {
+                Lookup::Targets(targets) => {
                     for target in targets {
                         let coding = self.open(Slot::Element(codings), origin);
                         self.put_target(coding, target, keys, origin);
@@ -219,19 +250,85 @@ impl<'r> Run<'r> {
                         target.code != self.peek(triplet.code)
                             || !target.system.starts_with(V2_TABLES)
                     });
-                    if translated && triplet.system.is_some_and(|system| system.is_valued()) {
-                        self.put_triplet(codings, &triplet, keys, origin);
-                    } else {
-                        self.take_triplet(&triplet);
-                    }
+                    translated && triplet.system.is_some_and(|system| system.is_valued())
                 }
-                None => {
-                    self.put_triplet(codings, &triplet, keys, origin);
+                Lookup::Same(system) => {
+                    let coding = self.open(Slot::Element(codings), origin);
+                    self.put_same(coding, &triplet, system, keys, origin);
+                    false
                 }
+                Lookup::Alone | Lookup::Missing => true,
+            };
+            if !stays {
+                self.take_triplet(&triplet);
+                replaced.push(self.peek(triplet.code));
+            } else if base.is_none() {
+                self.put_triplet(codings, &triplet, keys, origin);
             }
         }
-        self.concept_text(object, node, true, keys, origin);
+        match base {
+            Some(map) => {
+                let targets = self.state.tree.mark();
+                self.fields(object, &map.fields, &here.deeper());
+                self.forget(codings, targets, &replaced, keys);
+            }
+            None => {
+                self.concept_text(object, node, true, keys, origin);
+            }
+        }
         Emitted::Data
+    }
+
+    /// Takes back the codings of these codes that came since the mark.
+    fn forget(
+        &mut self,
+        codings: NodeId,
+        since: fhir::tree::Mark,
+        codes: &[Cow<'r, str>],
+        keys: &'static Names,
+    ) {
+        let tree = &self.state.tree;
+        let replaced: Vec<NodeId> = tree
+            .children(codings)
+            .map(|(_, coding)| coding)
+            .filter(|coding| tree.is_added(*coding, since))
+            .filter(|coding| {
+                let code = tree.get(*coding, keys.code.name);
+                code.is_some_and(|code| codes.iter().any(|known| known == tree.text(code)))
+            })
+            .collect();
+        for coding in replaced {
+            self.state.tree.remove(codings, coding);
+        }
+    }
+
+    /// A code that stays what it is, in the table's target system.
+    fn put_same(
+        &mut self,
+        coding: NodeId,
+        triplet: &Triplet<'r>,
+        system: &str,
+        keys: &'static Names,
+        origin: OriginId,
+    ) {
+        self.take_triplet(triplet);
+        if !system.is_empty() {
+            self.put_member(coding, keys.system.name, keys.system.order, system, origin);
+        }
+        for (part, key, primitive) in [
+            (triplet.code, keys.code, Primitive::Code),
+            (triplet.display, keys.display, Primitive::String),
+        ] {
+            if let Some(text) = self.text(part) {
+                self.put_primitive(
+                    Slot::Member(coding, key),
+                    primitive,
+                    &text,
+                    Source::Node(part),
+                    origin,
+                );
+            }
+        }
     }
 
     /// The value as it stands, for a CodeableConcept that no map makes.
@@ -412,25 +509,37 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// The targets of a triplet: its code is listed, and its system is one that the table translates, or none.
-    fn match_triplet(&self, table: &'r Table, triplet: &Triplet<'r>) -> Option<&'r [Target]> {
+    /// What the table says of a triplet: its code is listed, and its system is one that the table translates, or none.
+    fn lookup(&self, table: &'r Table, triplet: &Triplet<'r>) -> Lookup<'r> {
         if !triplet.code.is_valued() {
-            return None;
+            return Lookup::Missing;
         }
-        let system = triplet
-            .system
-            .map(|system| self.peek(system))
-            .unwrap_or_default();
-        let fits = system.is_empty()
-            || table.source.is_empty()
-            || table
-                .source
-                .iter()
-                .any(|source| same_system(source, &system));
-        if !fits {
-            return None;
+        let (mut same, mut code) = (Lookup::Missing, None);
+        for group in table.groups() {
+            let fits = group.source.is_empty() || {
+                let system = triplet
+                    .system
+                    .map(|system| self.peek(system))
+                    .unwrap_or_default();
+                system.is_empty()
+                    || group
+                        .source
+                        .iter()
+                        .any(|source| same_system(source, &system))
+            };
+            if !fits {
+                continue;
+            }
+            let code = code.get_or_insert_with(|| self.peek(triplet.code));
+            match Lookup::of(find_in(group, code)) {
+                Lookup::Missing if group.same_rest && matches!(same, Lookup::Missing) => {
+                    same = Lookup::Same(&group.target);
+                }
+                Lookup::Missing => {}
+                found => return found,
+            }
         }
-        find(table, &self.peek(triplet.code))
+        same
     }
 
     fn miss(&mut self, table: &Table, miss: Miss, node: Node<'r>, origin: OriginId, slot: Slot) {
@@ -558,15 +667,41 @@ fn is_spaced(text: &str) -> bool {
     })
 }
 
-/// The targets of a code; a code in lower case is found in upper case too.
+/// What a table says of a code.
+#[derive(Clone, Copy)]
+enum Lookup<'t> {
+    Targets(&'t [Target]),
+    /// It is not listed, and such codes stay what they are, in this system.
+    Same(&'t str),
+    /// It is listed, and has no target.
+    Alone,
+    Missing,
+}
+
+impl<'t> Lookup<'t> {
+    fn of(targets: Option<&'t [Target]>) -> Lookup<'t> {
+        match targets {
+            None => Lookup::Missing,
+            Some([]) => Lookup::Alone,
+            Some(targets) => Lookup::Targets(targets),
+        }
+    }
+}
+
+/// The targets of a code, whatever system it is of; none for a code that is listed without one.
 pub(super) fn find<'t>(table: &'t Table, code: &str) -> Option<&'t [Target]> {
-    let targets = table.codes.get(code).or_else(|| {
+    table.groups().find_map(|group| find_in(group, code))
+}
+
+/// A code in lower case is found in upper case too.
+fn find_in<'t>(group: &'t Table, code: &str) -> Option<&'t [Target]> {
+    let targets = group.codes.get(code).or_else(|| {
         let lower = code.bytes().any(|byte| byte.is_ascii_lowercase());
         lower
-            .then(|| table.codes.get(&code.to_ascii_uppercase()))
+            .then(|| group.codes.get(&code.to_ascii_uppercase()))
             .flatten()
     })?;
-    (!targets.is_empty()).then_some(targets)
+    Some(targets)
 }
 
 /// Where HL7 registers its v2 tables as OIDs.

@@ -224,7 +224,7 @@ impl<'r> Run<'r> {
                 let target = self.plan.tables.get(table)?;
                 super::code::find(target, &text)
                     .and_then(|targets| targets.first())
-                    .or(target.default.as_ref())
+                    .or(target.fallback())
                     .map(|target| Cow::Borrowed(target.code.as_str()))
             }
             _ => None,

@@ -27,5 +27,6 @@ mod pages;
 mod parts;
 mod reports;
 mod rules;
+mod table_files;
 mod tables;
 mod templates;
