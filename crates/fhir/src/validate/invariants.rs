@@ -218,7 +218,9 @@ pub(super) fn appointment(validator: &mut Validator<'_>, node: NodeId) {
     let names = &validator.rules.names;
     let has = |name| validator.child(node, name).is_some();
     let status = validator.child_text(node, names.status);
-    let timed = has(names.start) && has(names.end);
+    // `exists()` holds for an element that has only an extension, such as why it is absent.
+    let exists = |name: crate::NameId| has(name) || validator.child(node, name.sibling()).is_some();
+    let timed = exists(names.start) && exists(names.end);
     for (wrong, message) in [
         (
             !timed && !matches!(status, "proposed" | "cancelled" | "waitlist"),

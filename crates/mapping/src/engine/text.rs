@@ -163,6 +163,16 @@ impl<'r> Run<'r> {
                 return None;
             }
             Helper::Lines => return self.lines(call, here),
+            Helper::Later | Helper::Earlier | Helper::Minutes => {
+                let found = self.length(call, here).map(Cow::Owned);
+                // Only what can be understood is used; the rest is told as left over.
+                if found.is_some() {
+                    for argument in &call.arguments {
+                        self.argument(argument, here);
+                    }
+                }
+                return found;
+            }
             Helper::Sender => {
                 return (!self.state.sender.is_empty())
                     .then(|| Cow::Owned(self.state.sender.clone()));
@@ -206,18 +216,6 @@ impl<'r> Run<'r> {
                     .and_then(|argument| self.argument(argument, here));
                 owned(helpers::substring(&text, &start, length.as_deref()))
             }
-            Helper::Later | Helper::Earlier => {
-                let amount = self.argument(arguments.next()?, here)?;
-                let unit = self.argument(arguments.next()?, here)?;
-                let step = span::read(&amount, &unit)?;
-                let back = call.helper == Helper::Earlier;
-                super::moment::moved(&text, step, back, zone).map(Cow::Owned)
-            }
-            Helper::Minutes => {
-                let unit = self.argument(arguments.next()?, here)?;
-                span::minutes(span::read(&text, &unit)?)
-                    .map(|minutes| Cow::Owned(minutes.to_string()))
-            }
             Helper::Base64 => owned(BASE64_STANDARD.encode(&*text)),
             Helper::System => Some(self.system(text)),
             Helper::Lookup(table) => {
@@ -250,6 +248,29 @@ impl<'r> Run<'r> {
             ),
         };
         (!text.trim().is_empty()).then_some(text)
+    }
+
+    /// What `later`, `earlier` and `minutes` give.
+    fn length(&mut self, call: &'r Call, here: &Here<'r>) -> Option<String> {
+        let texts = call
+            .arguments
+            .iter()
+            .map(|argument| match argument {
+                Argument::Value(access) => self.node(*access, here).map(|node| self.peek(node)),
+                _ => self.argument(argument, here),
+            })
+            .collect::<Option<Vec<_>>>()?;
+        match texts.as_slice() {
+            [time, amount, unit] => {
+                let back = call.helper == Helper::Earlier;
+                let zone = self.context.zone.as_ref();
+                super::moment::moved(time, span::read(amount, unit)?, back, zone)
+            }
+            [amount, unit] => {
+                span::minutes(span::read(amount, unit)?).map(|minutes| minutes.to_string())
+            }
+            _ => None,
+        }
     }
 
     /// The texts of a field in all segments of its name, in this group and the groups inside it, a line each. Behind the

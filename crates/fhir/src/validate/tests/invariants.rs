@@ -197,6 +197,11 @@ fn other_invariants_that_look_at_values() {
     let times = r#","start":"2024-01-01T00:00:00Z","end":"2024-01-01T01:00:00Z""#;
     accepts(&appointment("booked", times));
     accepts(&appointment("proposed", ""));
+    let absent = r#"{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}]}"#;
+    accepts(&appointment(
+        "booked",
+        &format!(r#","_start":{absent},"_end":{absent}"#),
+    ));
     accepts(&appointment(
         "cancelled",
         r#","cancelationReason":{"text":"r"}"#,
