@@ -14,6 +14,7 @@ mod output;
 mod queue;
 mod send;
 mod serve;
+mod upstream;
 
 /// Carries HL7 v2 messages over to FHIR.
 ///
@@ -46,6 +47,8 @@ enum Command {
     Mapping(mapping::Command),
     #[command(subcommand)]
     Queue(queue::Command),
+    #[command(subcommand)]
+    Upstream(upstream::Command),
     #[command(subcommand)]
     Config(config::Command),
     Explain(explain::Args),
@@ -127,6 +130,7 @@ impl Cli {
             Command::Demo(args) => demo::run(&args),
             Command::Mapping(command) => mapping::run(&command),
             Command::Queue(command) => queue::run(&command),
+            Command::Upstream(command) => upstream::run(&command),
             Command::Config(command) => config::run(&command),
             Command::Explain(args) => explain::run(&args),
         };

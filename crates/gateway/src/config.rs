@@ -14,6 +14,7 @@ use std::{
 
 use serde::Serialize;
 
+mod auth;
 mod defaults;
 pub mod destination;
 pub mod listener;

@@ -14,12 +14,14 @@ use tokio::{sync::watch, task::JoinSet, time};
 
 mod mapping_step;
 mod observer;
+mod stack_config;
 #[cfg(test)]
 mod tests;
 mod verdict;
 
 pub use mapping_step::{MappingStep, Setup};
 pub use observer::DestinationObserver;
+pub(crate) use stack_config::{signing_keys, stack_config};
 
 use mapping_step::{MapFailure, Mapped};
 use verdict::{Verdict, judge};

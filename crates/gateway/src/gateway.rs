@@ -16,13 +16,9 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    config::{
-        Config, ReusedControlId,
-        destination::{Address, Auth, Destination},
-        listener::Carrier,
-    },
+    config::{Config, Destination, ReusedControlId, listener::Carrier},
     control::{self, ControlError},
-    deliver::{DestinationObserver, Dispatcher, MappingStep, Setup},
+    deliver::{DestinationObserver, Dispatcher, MappingStep, Setup, stack_config},
     events::Events,
     health::{Health, Phase},
     listen::{
@@ -78,6 +74,9 @@ pub enum StartError {
     /// A destination cannot be used.
     #[error("destination `{0}` cannot be used")]
     Destination(String, #[source] upstream::ConfigError),
+    /// A key that signs for us cannot be used.
+    #[error("the signing keys cannot be used")]
+    Keys(#[source] upstream::ConfigError),
     /// The embedded repository cannot be opened.
     #[error("cannot open the embedded repository: {0}")]
     Repository(String),
@@ -98,6 +97,7 @@ pub struct Gateway {
     rabbitmq: Vec<Arc<RabbitMqListener>>,
     dispatchers: Vec<Arc<Dispatcher>>,
     admin: Option<TcpListener>,
+    public_keys: serde_json::Value,
     repository: Option<(TcpListener, axum::Router)>,
     control: UnixListener,
     addresses: Addresses,
@@ -153,6 +153,7 @@ impl Gateway {
             );
         }
         let dispatchers = dispatchers(&config, &packages, &queue, &events, addresses.repository)?;
+        let public_keys = public_keys(&config.destinations)?;
         let control = control::listen(&control::socket_path(&config.data_dir))?;
         Ok(Self {
             config,
@@ -162,6 +163,7 @@ impl Gateway {
             rabbitmq,
             dispatchers,
             admin,
+            public_keys,
             repository,
             control,
             addresses,
@@ -194,7 +196,10 @@ impl Gateway {
         if let Some(listener) = self.admin {
             servers.spawn(serve(
                 listener,
-                self.health.clone().router(),
+                self.health
+                    .clone()
+                    .router()
+                    .merge(crate::keys::router(self.public_keys)),
                 serving.clone(),
             ));
         }
@@ -369,6 +374,11 @@ async fn listeners(
     Ok((mllp, rabbitmq))
 }
 
+/// What the servers that trust our signatures may see.
+fn public_keys(destinations: &[Destination]) -> Result<serde_json::Value, StartError> {
+    crate::keys::public_keys(destinations).map_err(StartError::Keys)
+}
+
 fn dispatchers(
     config: &Config,
     packages: &Packages,
@@ -382,7 +392,8 @@ fn dispatchers(
         .iter()
         .map(|destination| {
             let observer = Arc::new(DestinationObserver::new(events, &destination.name));
-            let stack = upstream::stack(&stack_config(destination, repository), observer)
+            let stack = stack_config(destination, repository)
+                .and_then(|config| upstream::stack(&config, observer))
                 .map_err(|error| StartError::Destination(destination.name.clone(), error))?;
             Ok(Arc::new(Dispatcher::new(
                 destination.clone(),
@@ -393,48 +404,6 @@ fn dispatchers(
             )))
         })
         .collect()
-}
-
-fn stack_config(destination: &Destination, repository: Option<SocketAddr>) -> upstream::Config {
-    let base_url = match (&destination.address, repository) {
-        (Address::Url(url), _) => url.clone(),
-        (Address::Embedded, Some(address)) => format!("http://{address}/fhir"),
-        (Address::Embedded, None) => String::new(),
-    };
-    let mut config = upstream::Config::new(base_url);
-    config.auth = match &destination.auth {
-        Auth::None => upstream::Auth::None,
-        Auth::Bearer(secret) => upstream::Auth::Bearer {
-            secret: secret.expose().into(),
-        },
-        Auth::Basic { user, password } => upstream::Auth::Basic {
-            user: user.clone(),
-            secret: password.expose().into(),
-        },
-    };
-    config.allow_plaintext_credentials = destination.allow_plaintext_credentials;
-    config.tls.ca_file.clone_from(&destination.tls.ca);
-    if let (Some(chain), Some(key)) = (&destination.tls.certificate, &destination.tls.key) {
-        config.tls.client_certificate = Some(upstream::ClientCertificate {
-            chain_file: chain.clone(),
-            key_file: key.clone(),
-        });
-    }
-    config.connect_timeout = destination.connect_timeout;
-    config.deadline = destination.timeout;
-    config.concurrency = destination.concurrency;
-    config.retry.first_wait = destination.retry.initial;
-    config.retry.longest_wait = destination.retry.max;
-    config.retry.conflict_attempts = destination.retry.conflicts;
-    config.breaker.failures = destination.breaker.failures;
-    config.breaker.first_pause = destination.breaker.first_pause;
-    config.breaker.longest_pause = destination.breaker.longest_pause;
-    config.headers = destination
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), value.expose().into()))
-        .collect();
-    config
 }
 
 fn retention_policy(config: &Config) -> Retention {

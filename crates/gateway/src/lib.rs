@@ -15,6 +15,7 @@ pub mod deliver;
 pub mod events;
 pub mod gateway;
 pub mod health;
+pub mod keys;
 pub mod listen;
 pub mod logging;
 pub mod metrics;

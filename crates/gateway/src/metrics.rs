@@ -62,6 +62,8 @@ pub struct Metrics {
     pub(crate) dead_lettered: IntCounterVec,
     pub(crate) destination_state: GaugeVec,
     pub(crate) circuit_transitions: IntCounterVec,
+    pub(crate) token_refresh: IntCounterVec,
+    pub(crate) token_expiry: GaugeVec,
     pub(crate) queue_messages: GaugeVec,
     pub(crate) queue_bytes: GaugeVec,
     pub(crate) queue_oldest: GaugeVec,
@@ -318,6 +320,16 @@ impl Metrics {
                 "fhirway_destination_state",
                 "1 for the state a destination is in",
                 &["destination", "state"],
+            )?,
+            token_refresh: make.counter(
+                "fhirway_oauth_token_refresh_total",
+                "Access tokens asked for, by result: ok, failed",
+                &["destination", "result"],
+            )?,
+            token_expiry: make.gauge(
+                "fhirway_oauth_token_expiry_timestamp_seconds",
+                "When the access token in use ends",
+                &["destination"],
             )?,
             circuit_transitions: make.counter(
                 "fhirway_circuit_transitions_total",

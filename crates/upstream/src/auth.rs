@@ -59,7 +59,8 @@ pub(crate) struct Authorize<S> {
 impl Static {
     pub(crate) fn new(auth: &Auth) -> Result<Self, ConfigError> {
         let text = match auth {
-            Auth::None => return Ok(Self(None)),
+            // Tokens are another authenticator's.
+            Auth::None | Auth::OAuth2(_) => return Ok(Self(None)),
             Auth::Bearer { secret } => format!("Bearer {}", secret.expose_secret()),
             Auth::Basic { user, .. } if user.contains(':') => return Err(ConfigError::Credential),
             Auth::Basic { user, secret } => {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Uri};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::oauth::OAuth2;
+
 /// One FHIR server as a destination. [`Config::new`] gives the defaults; secrets never show in `Debug`.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -54,6 +56,8 @@ pub enum Auth {
         /// The password.
         secret: SecretString,
     },
+    /// `Authorization: Bearer …` with tokens that are asked for and renewed.
+    OAuth2(Box<OAuth2>),
 }
 
 /// TLS towards a destination: at least TLS 1.2, always verified.
@@ -150,6 +154,17 @@ pub enum ConfigError {
     /// A certificate file without any certificate in it.
     #[error("no certificate in {}", .0.display())]
     NoCertificate(PathBuf),
+    /// A token endpoint that no secret may be sent to.
+    #[error("token url cannot be used: {0}")]
+    TokenUrl(&'static str),
+    /// A signing key that cannot be used.
+    #[error("cannot sign with {}: {reason}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// TLS that rustls refuses: a key that does not fit its certificate, no usable platform roots.
     #[error("tls cannot be set up")]
     Tls(#[from] rustls::Error),
@@ -291,7 +306,7 @@ impl Prefer {
 }
 
 /// Whether a URL's host can only be this machine. A name other than `localhost` may point anywhere.
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host

@@ -157,6 +157,11 @@ async fn read(response: http::Response<Incoming>, limit: usize) -> Result<Answer
 // === impl SendError ===
 
 impl SendError {
+    /// Whether the same question may be answered later.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::NoConnection(_) | Self::NotSent | Self::Lost)
+    }
+
     fn of(error: &ClientError) -> Self {
         if let Some(tls) = find::<rustls::Error>(error) {
             // A server that wants a client certificate says so only after the handshake (TLS 1.3), so this is

@@ -31,6 +31,11 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (from, to);
     }
 
+    /// A token was asked for: when the new one ends, or `None` when there is none.
+    fn token(&self, ends: Option<std::time::SystemTime>) {
+        let _ = ends;
+    }
+
     /// The concurrency limit changed.
     fn concurrency(&self, limit: usize) {
         let _ = limit;

@@ -23,6 +23,7 @@ use crate::exchange::{Exchange, Target};
 use crate::failure::{Class, Failure};
 use crate::http_client::{HttpClient, Outgoing};
 use crate::limit::AdaptiveLimit;
+use crate::oauth;
 use crate::observe::{Observe, Observer};
 use crate::request::{Delivered, Request};
 use crate::retry::ShortRetry;
@@ -53,12 +54,15 @@ pub struct Stack {
 /// # Errors
 /// [`ConfigError`] when the destination cannot be used as configured; see there.
 pub fn stack(config: &Config, observer: Arc<dyn Observer>) -> Result<Stack, ConfigError> {
-    let authenticator = Arc::new(Static::new(&config.auth)?);
+    let authenticator: Arc<dyn Authenticator> = match &config.auth {
+        Auth::OAuth2(oauth) => Arc::new(oauth::Client::new(config, oauth, Arc::clone(&observer))?),
+        other => Arc::new(Static::new(other)?),
+    };
     let credential = !matches!(config.auth, Auth::None);
     build(config, authenticator, credential, observer)
 }
 
-/// The same with an authenticator of the caller's, such as OAuth2; `config.auth` is not looked at.
+/// The same with an authenticator of the caller's; `config.auth` is not looked at.
 ///
 /// # Errors
 /// [`ConfigError`] when the destination cannot be used as configured; see there.

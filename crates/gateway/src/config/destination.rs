@@ -4,8 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
+pub use super::auth::{Auth, ClientProof, OAuth2, TokenUrl};
 use super::{
-    defaults,
+    auth, defaults,
     secret::Secret,
     section::Section,
     show::{as_duration, as_option_duration},
@@ -52,23 +53,6 @@ pub enum Address {
     Embedded,
     /// Base URL of a server, without a slash at its end.
     Url(String),
-}
-
-/// How to authenticate.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Auth {
-    /// Not at all.
-    None,
-    /// `Authorization: Bearer`.
-    Bearer(Secret),
-    /// `Authorization: Basic`.
-    Basic {
-        /// User name.
-        user: String,
-        /// Password.
-        password: Secret,
-    },
 }
 
 /// TLS of a client.
@@ -143,19 +127,14 @@ fn one(name: String, section: Section<'_>) -> Destination {
     let address = address(&section);
     let retry = section.section_or_empty("retry");
     let breaker = section.section_or_empty("breaker");
-    let tls = section.section_or_empty("tls");
     let destination = Destination {
         name,
-        auth: auth(&section),
+        auth: auth::read(&section),
         address,
         allow_plaintext_credentials: section
             .boolean("allow_plaintext_credentials")
             .unwrap_or(false),
-        tls: ClientTls {
-            ca: tls.path("ca"),
-            certificate: tls.path("certificate"),
-            key: tls.path("key"),
-        },
+        tls: client_tls(&section).unwrap_or_default(),
         ids: section
             .choice(
                 "ids",
@@ -209,7 +188,21 @@ fn one(name: String, section: Section<'_>) -> Destination {
             format!("{}: initial is longer than max", section.path_of("retry")),
         );
     }
-    if destination.tls.certificate.is_some() != destination.tls.key.is_some() {
+    retry.finish();
+    breaker.finish();
+    section.finish();
+    destination
+}
+
+/// The section `tls`, if there is one.
+pub(super) fn client_tls(section: &Section<'_>) -> Option<ClientTls> {
+    let tls = section.section("tls")?;
+    let read = ClientTls {
+        ca: tls.path("ca"),
+        certificate: tls.path("certificate"),
+        key: tls.path("key"),
+    };
+    if read.certificate.is_some() != read.key.is_some() {
         tls.error(
             tls.origin(),
             format!(
@@ -218,11 +211,8 @@ fn one(name: String, section: Section<'_>) -> Destination {
             ),
         );
     }
-    retry.finish();
-    breaker.finish();
     tls.finish();
-    section.finish();
-    destination
+    Some(read)
 }
 
 fn address(section: &Section<'_>) -> Address {
@@ -257,36 +247,6 @@ fn address(section: &Section<'_>) -> Address {
         ),
     }
     Address::Url(url.trim_end_matches('/').to_owned())
-}
-
-fn auth(section: &Section<'_>) -> Auth {
-    let Some(auth) = section.section("auth") else {
-        return Auth::None;
-    };
-    let bearer = auth.secret("bearer");
-    let basic = auth.section("basic").map(|basic| {
-        let user = basic.required_text("user");
-        let password = basic.secret("password");
-        if password.is_none() && basic.node("password").is_none() {
-            basic.error(
-                basic.origin(),
-                format!("{} is missing", basic.path_of("password")),
-            );
-        }
-        basic.finish();
-        Auth::Basic {
-            user,
-            password: password.unwrap_or_else(Secret::unset),
-        }
-    });
-    if bearer.is_some() && basic.is_some() {
-        auth.error(
-            auth.origin(),
-            format!("{} has both bearer and basic", section.path_of("auth")),
-        );
-    }
-    auth.finish();
-    bearer.map(Auth::Bearer).or(basic).unwrap_or(Auth::None)
 }
 
 fn headers(section: &Section<'_>) -> Vec<(String, Secret)> {

@@ -29,6 +29,10 @@ impl upstream::Observer for DestinationObserver {
         });
     }
 
+    fn token(&self, ends: Option<std::time::SystemTime>) {
+        self.0.token(ends);
+    }
+
     fn circuit(&self, _from: State, to: State) {
         let (state, why) = match to {
             State::Closed => ("up", ""),

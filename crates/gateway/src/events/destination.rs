@@ -1,6 +1,9 @@
 //! What happens between the queue and a destination.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use prometheus::{Histogram, IntCounter};
 use tracing::{debug, error, info, warn};
@@ -84,6 +87,30 @@ impl DestinationEvents {
             info!(event = "destination_up", destination = %self.name);
         } else {
             error!(event = "destination_down", destination = %self.name, state, why);
+        }
+    }
+
+    /// An access token was asked for; `ends` is when the new one does.
+    pub fn token(&self, ends: Option<SystemTime>) {
+        let result = if ends.is_some() { "ok" } else { "failed" };
+        self.metrics
+            .token_refresh
+            .with_label_values(&[&self.name, result])
+            .inc();
+        match ends {
+            Some(ends) => {
+                let seconds = ends.duration_since(UNIX_EPOCH).unwrap_or_default();
+                self.metrics
+                    .token_expiry
+                    .with_label_values(&[&self.name])
+                    .set(seconds.as_secs_f64());
+                debug!(event = "token_renewed", destination = %self.name);
+            }
+            None => {
+                if let Some(held_back) = self.throttle.pass() {
+                    warn!(event = "token_refused", destination = %self.name, held_back);
+                }
+            }
         }
     }
 

@@ -1,0 +1,116 @@
+//! What the configuration says of a destination, in the words of the stack.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use upstream::{ConfigError, Proof, SigningKey, SigningKeys, TokenEndpoint};
+
+use crate::config::destination::{
+    Address, Auth, ClientProof, ClientTls, Destination, OAuth2, TokenUrl,
+};
+
+/// The stack's configuration of `destination`; `repository` is where the embedded one listens.
+///
+/// # Errors
+/// [`ConfigError`]: a signing key that cannot be used.
+pub(crate) fn stack_config(
+    destination: &Destination,
+    repository: Option<SocketAddr>,
+) -> Result<upstream::Config, ConfigError> {
+    let base_url = match (&destination.address, repository) {
+        (Address::Url(url), _) => url.clone(),
+        (Address::Embedded, Some(address)) => format!("http://{address}/fhir"),
+        (Address::Embedded, None) => String::new(),
+    };
+    let mut config = upstream::Config::new(base_url);
+    config.auth = match &destination.auth {
+        Auth::None => upstream::Auth::None,
+        Auth::Bearer(secret) => upstream::Auth::Bearer {
+            secret: secret.expose().into(),
+        },
+        Auth::Basic { user, password } => upstream::Auth::Basic {
+            user: user.clone(),
+            secret: password.expose().into(),
+        },
+        Auth::OAuth2(auth) => upstream::Auth::OAuth2(Box::new(oauth2(auth)?)),
+    };
+    config.allow_plaintext_credentials = destination.allow_plaintext_credentials;
+    config.tls = tls(&destination.tls);
+    config.connect_timeout = destination.connect_timeout;
+    config.deadline = destination.timeout;
+    config.concurrency = destination.concurrency;
+    config.retry.first_wait = destination.retry.initial;
+    config.retry.longest_wait = destination.retry.max;
+    config.retry.conflict_attempts = destination.retry.conflicts;
+    config.breaker.failures = destination.breaker.failures;
+    config.breaker.first_pause = destination.breaker.first_pause;
+    config.breaker.longest_pause = destination.breaker.longest_pause;
+    config.headers = destination
+        .headers
+        .iter()
+        .map(|(name, value)| (name.clone(), value.expose().into()))
+        .collect();
+    Ok(config)
+}
+
+/// The keys that sign for `destination`; `None` where nothing is signed.
+///
+/// # Errors
+/// [`ConfigError::Key`].
+pub(crate) fn signing_keys(destination: &Destination) -> Result<Option<SigningKeys>, ConfigError> {
+    let Auth::OAuth2(auth) = &destination.auth else {
+        return Ok(None);
+    };
+    match &auth.proof {
+        ClientProof::PrivateKeyJwt {
+            signing_keys,
+            jwks_url,
+        } => load(signing_keys, jwks_url).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn oauth2(auth: &OAuth2) -> Result<upstream::OAuth2, ConfigError> {
+    let proof = match &auth.proof {
+        ClientProof::SecretInHeader(secret) => Proof::SecretBasic(secret.expose().into()),
+        ClientProof::SecretInForm(secret) => Proof::SecretPost(secret.expose().into()),
+        ClientProof::PrivateKeyJwt {
+            signing_keys,
+            jwks_url,
+        } => Proof::PrivateKeyJwt(load(signing_keys, jwks_url)?),
+    };
+    Ok(upstream::OAuth2 {
+        endpoint: match &auth.token_url {
+            TokenUrl::Discover => TokenEndpoint::Discover,
+            TokenUrl::Url(url) => TokenEndpoint::Url(url.clone()),
+        },
+        client_id: auth.client_id.clone(),
+        proof,
+        scope: auth.scope.clone(),
+        parameters: auth.parameters.clone(),
+        tls: auth.tls.as_ref().map(tls),
+    })
+}
+
+fn load(files: &[PathBuf], jwks_url: &Option<String>) -> Result<SigningKeys, ConfigError> {
+    let keys: Vec<_> = files
+        .iter()
+        .map(|file| SigningKey {
+            file: file.clone(),
+            kid: None,
+        })
+        .collect();
+    SigningKeys::load(&keys, jwks_url.clone())
+}
+
+fn tls(tls: &ClientTls) -> upstream::Tls {
+    upstream::Tls {
+        ca_file: tls.ca.clone(),
+        client_certificate: match (&tls.certificate, &tls.key) {
+            (Some(chain), Some(key)) => Some(upstream::ClientCertificate {
+                chain_file: chain.clone(),
+                key_file: key.clone(),
+            }),
+            _ => None,
+        },
+    }
+}
