@@ -315,6 +315,40 @@ impl Tree {
         }
     }
 
+    /// Whether two nodes say the same: kinds, texts, and names and places of all that is in them. Origins do not count.
+    pub fn equal(&self, a: NodeId, b: NodeId) -> bool {
+        match (self.node(a), self.node(b)) {
+            (Some(a), Some(b)) => self.same(a, b),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    fn same(&self, a: &Node, b: &Node) -> bool {
+        if a.tag != b.tag {
+            return false;
+        }
+        match a.tag {
+            Tag::String | Tag::Number => {
+                a.second == b.second && self.node_text(a) == self.node_text(b)
+            }
+            Tag::Boolean | Tag::Reference => a.first == b.first,
+            Tag::Null => true,
+            Tag::Object | Tag::Array => {
+                let (mut one, mut other) = (a.first, b.first);
+                loop {
+                    match (self.node(NodeId(one)), self.node(NodeId(other))) {
+                        (None, None) => return true,
+                        (Some(a), Some(b)) if a.key.name == b.key.name && self.same(a, b) => {
+                            (one, other) = (a.next, b.next);
+                        }
+                        _ => return false,
+                    }
+                }
+            }
+        }
+    }
+
     /// Which mapping rule made the node; 0 if none said so.
     pub fn origin(&self, node: NodeId) -> u32 {
         self.node(node).map_or(0, |node| node.origin)

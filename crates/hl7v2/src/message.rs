@@ -355,6 +355,15 @@ impl<'a> Message<'a> {
         leaf.is_none_or(|leaf| leaf.range().is_empty())
     }
 
+    /// Whether any leaf is exactly `""`, so that the sender asks to delete something.
+    #[must_use]
+    pub fn has_nulls(&self) -> bool {
+        let is_null = |leaf: &crate::index::Leaf| {
+            leaf.end() - leaf.start == 2 && self.bytes.get(leaf.range()) == Some(b"\"\"")
+        };
+        self.index.leaves.iter().any(is_null)
+    }
+
     /// The bytes of a range of leaves, with the delimiters between them.
     #[inline]
     pub(crate) fn raw_leaves(&self, leaves: Range<usize>) -> &'a [u8] {

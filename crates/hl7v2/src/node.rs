@@ -340,8 +340,10 @@ impl<'a> Node<'a> {
         run
     }
 
+    /// Its leaves as a run.
+    #[must_use]
     #[inline]
-    fn run(&self) -> Leaves {
+    pub fn run(&self) -> Leaves {
         Leaves {
             first: self.first,
             end: self.end,

@@ -20,6 +20,7 @@ pub(crate) mod why;
 
 pub(crate) use access::has_form;
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher};
@@ -101,7 +102,7 @@ pub(crate) struct Made {
     pub type_name: &'static str,
     pub uuid: Uuid,
     pub write: WriteMode,
-    pub condition: Option<(String, String)>,
+    pub condition: Option<(Cow<'static, str>, String)>,
 }
 
 /// Resource names in one occurrence of a group.
@@ -113,7 +114,9 @@ pub(crate) struct Frame {
 pub(crate) struct Binding {
     pub name: BoundId,
     pub resource: u32,
-    /// The segments that have added to it.
+    /// The segment that made it,
+    pub by: ([u8; 3], usize),
+    /// and those that have added to it since.
     pub from: Vec<([u8; 3], usize)>,
     /// The group of the plan that made it, when that is a closed child.
     pub group: u32,
@@ -128,6 +131,8 @@ pub(crate) struct State {
     pub under_way: Vec<Uuid>,
     pub repeats: HashMap<Uuid, u32, Spread>,
     pub frames: Vec<Frame>,
+    /// Memory of closed frames.
+    pub spare_frames: Vec<Frame>,
     pub bound: Vec<(BoundId, u32)>,
     pub taken: Vec<u64>,
     pub report: Report,
@@ -141,6 +146,9 @@ pub(crate) struct State {
     pub sender: String,
     /// The text that the id being made is made from.
     pub key: String,
+    /// The text that a template is being made into.
+    pub scratch: String,
+    pub moments: moment::Known,
     pub steps: u32,
     pub anonymous: u32,
     /// The last answer about `after`: before which segment, and which anchor.
@@ -209,6 +217,10 @@ pub(crate) struct Run<'r> {
     pub plain: Option<&'r str>,
     /// Whether a `""` stands anywhere in it.
     pub has_nulls: bool,
+    /// The last reference range that was taken apart.
+    pub ranged: RefCell<(&'r str, text::Range<'r>)>,
+    /// How many maps and objects the engine is in.
+    pub depth: u8,
 }
 
 impl Converter {
@@ -293,7 +305,9 @@ impl Converter {
             climbed: RefCell::new([(None, [0; 3], "", None); access::CACHE]),
             answers,
             plain: message.plain_text(),
-            has_nulls: message.bytes().windows(2).any(|pair| pair == b"\"\""),
+            has_nulls: message.has_nulls(),
+            ranged: RefCell::new(("", (None, None))),
+            depth: 0,
         };
         let done = run.message();
         self.state.answers = run.answers;
@@ -333,7 +347,7 @@ impl Conversion<'_> {
                 condition: made
                     .condition
                     .as_ref()
-                    .map(|(system, value)| (system.as_str(), value.as_str())),
+                    .map(|(system, value)| (&**system, value.as_str())),
             })
             .collect()
     }
@@ -421,6 +435,7 @@ impl State {
         self.failed = None;
         self.parked = false;
         self.memo.clear();
+        self.moments.clear();
     }
 }
 
@@ -451,8 +466,8 @@ impl Run<'_> {
         }
     }
 
-    pub(crate) fn too_deep(&mut self, depth: u8, origin: OriginId) -> bool {
-        if depth <= MAX_DEPTH {
+    pub(crate) fn too_deep(&mut self, origin: OriginId) -> bool {
+        if self.depth <= MAX_DEPTH {
             return false;
         }
         self.limit("48 maps inside each other", origin);

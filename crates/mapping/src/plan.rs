@@ -213,6 +213,8 @@ pub(crate) struct Field {
     pub distinct: bool,
     /// What none of its rules can do without.
     pub needs: Needs,
+    /// The place whose text the element is, and whose rule that is, when its rules say no more.
+    pub place: Option<(Access, Primitive, OriginId)>,
 }
 
 /// What an element takes.

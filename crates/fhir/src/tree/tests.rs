@@ -345,3 +345,40 @@ proptest! {
         prop_assert_eq!(tree.is_empty(root), !wrote);
     }
 }
+
+#[test]
+fn equal_nodes_say_the_same() {
+    let mut tree = Tree::new();
+    let (code, system) = (key(&mut tree, "code", 5), key(&mut tree, "system", 3));
+    let list = tree.array();
+    let mut coding = |first: &str, second: Option<&str>| {
+        let object = tree.push_object(list);
+        tree.add_string(object, code, first);
+        if let Some(text) = second {
+            tree.add_string(object, system, text);
+        }
+        tree.set_origin(object, u32::try_from(first.len()).unwrap());
+        object
+    };
+    let a = coding("x", Some("y"));
+    let others = [
+        coding("x", None),
+        coding("y", Some("y")),
+        coding("xy", None),
+    ];
+    let same = coding("x", Some("y"));
+    tree.set_origin(same, 9);
+    assert!(tree.equal(a, same) && tree.equal(a, a));
+    for other in others {
+        assert!(!tree.equal(a, other) && !tree.equal(other, a));
+    }
+    let (yes, no) = (
+        tree.push_boolean(list, true),
+        tree.push_boolean(list, false),
+    );
+    let number = tree.push_number(list, "1").unwrap();
+    let text = tree.push_string(list, "1");
+    for (a, b) in [(yes, no), (number, text), (yes, number), (a, text)] {
+        assert!(!tree.equal(a, b) && tree.equal(b, b));
+    }
+}

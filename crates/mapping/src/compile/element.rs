@@ -89,6 +89,7 @@ impl Compiler {
             replace,
             distinct: distinct(r4.type_name(target.type_id)),
             needs: Needs::default(),
+            place: None,
         })
     }
 

@@ -12,8 +12,8 @@ use fhir::tree::{Fragment, NodeId, Tree};
 
 use super::constant;
 use crate::plan::{
-    Access, Asked, Body, Condition, Field, Fixed, Needs, Piece, Plan, Probe, Root, Rule, Select,
-    Shape,
+    Access, Asked, Body, Condition, Field, Fixed, Needs, OriginId, Piece, Plan, Probe, Root, Rule,
+    Select, Shape,
 };
 
 /// Most texts that one place is compared with, besides "any other".
@@ -55,6 +55,7 @@ impl Lowering {
                 self.rule(rule, Some(shape));
             }
             field.needs = of_field(field);
+            field.place = place(field);
         }
     }
 
@@ -189,6 +190,24 @@ fn of_field(field: &Field) -> Needs {
         needs.bits = rules().fold(0, |bits, needs| bits | needs.bits);
     }
     needs
+}
+
+/// The place that a field of one plain rule is the text of.
+fn place(field: &Field) -> Option<(Access, Primitive, OriginId)> {
+    match (field.rules.as_slice(), field.shape) {
+        ([rule], Shape::Primitive(primitive))
+            if !field.array
+                && !field.choice
+                && rule.when.is_none()
+                && matches!(rule.select, Select::Here) =>
+        {
+            match rule.body {
+                Body::Place(access) => Some((access, primitive, rule.origin)),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 // === elements without any place of the message in them ===
@@ -379,6 +398,7 @@ mod tests {
             replace: false,
             distinct: false,
             needs: Needs::default(),
+            place: None,
         };
         let code = Shape::Primitive(Primitive::Code);
         let object = |fields| Rule {

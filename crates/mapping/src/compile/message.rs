@@ -531,6 +531,7 @@ impl Compiler {
             replace: !target.array && rest.is_empty(),
             distinct: super::element::distinct(self.r4.type_name(target.type_id)),
             needs: Needs::default(),
+            place: None,
         })
     }
 

@@ -30,7 +30,6 @@ pub(crate) struct Here<'r> {
     pub current: Option<Node<'r>>,
     /// Which of its parts have bytes, see [`Node::present_children`].
     pub parts: u64,
-    pub depth: u8,
 }
 
 impl<'r> Here<'r> {
@@ -42,7 +41,6 @@ impl<'r> Here<'r> {
             group,
             current: None,
             parts: 0,
-            depth: 0,
         }
     }
 
@@ -51,14 +49,6 @@ impl<'r> Here<'r> {
         Here {
             current: Some(current),
             parts: current.present_children(),
-            ..*self
-        }
-    }
-
-    #[inline]
-    pub fn deeper(&self) -> Here<'r> {
-        Here {
-            depth: self.depth.saturating_add(1),
             ..*self
         }
     }
@@ -263,7 +253,7 @@ impl<'r> Run<'r> {
 
     /// The text of a node's first leaf, without the blanks that senders pad with; nothing when absent or `""`.
     pub(crate) fn text(&mut self, node: Node<'r>) -> Option<Cow<'r, str>> {
-        let text = node.text();
+        let text = self.raw_text(node);
         if text.is_empty() {
             return None;
         }
@@ -297,6 +287,14 @@ impl<'r> Run<'r> {
         }
     }
 
+    #[inline]
+    fn raw_text(&self, node: Node<'r>) -> Cow<'r, str> {
+        match self.plain(node.run()) {
+            Some(text) => Cow::Borrowed(text),
+            None => node.text(),
+        }
+    }
+
     /// The text of the first of these leaves as it stands, when the whole message is plain.
     #[inline]
     fn plain(&self, leaves: Leaves) -> Option<&'r str> {
@@ -305,7 +303,7 @@ impl<'r> Run<'r> {
 
     /// The text for a test: nothing is marked as taken.
     pub(crate) fn peek(&self, node: Node<'r>) -> Cow<'r, str> {
-        match node.text() {
+        match self.raw_text(node) {
             text if text == "\"\"" => Cow::Borrowed(""),
             text => trimmed(text),
         }

@@ -269,7 +269,7 @@ impl<'r> Run<'r> {
         match base {
             Some(map) => {
                 let targets = self.state.tree.mark();
-                self.fields(object, &map.fields, &here.deeper());
+                self.deeper(|run| run.fields(object, &map.fields, here));
                 self.forget(codings, targets, &replaced, keys);
             }
             None => {

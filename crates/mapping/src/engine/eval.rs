@@ -11,6 +11,7 @@ use crate::plan::{
     WriteMode,
 };
 use crate::report::ReportCode;
+use fhir::primitive::Primitive;
 use fhir::tree::{Kind, NodeId};
 
 impl<'r> Run<'r> {
@@ -24,10 +25,33 @@ impl<'r> Run<'r> {
         let mut emitted = Emitted::Nothing;
         for field in fields {
             if self.may_have_needs(&field.needs, here) {
-                emitted = emitted.max(self.field(parent, field, here));
+                emitted = emitted.max(match field.place {
+                    Some(place) if self.state.trace.is_none() => {
+                        self.place_field(parent, field, place, here)
+                    }
+                    _ => self.field(parent, field, here),
+                });
             }
         }
         emitted
+    }
+
+    /// A field that is the text of one place, which most are.
+    fn place_field(
+        &mut self,
+        parent: NodeId,
+        field: &'r Field,
+        (access, primitive, origin): (Access, Primitive, OriginId),
+        here: &Here<'r>,
+    ) -> Emitted {
+        if self.state.tree.find(parent, field.key).0.is_some() {
+            return self.field(parent, field, here);
+        }
+        if !self.step(origin) {
+            return Emitted::Nothing;
+        }
+        let slot = Slot::Member(parent, field.key);
+        self.place(access, slot, Shape::Primitive(primitive), here, origin)
     }
 
     fn field(&mut self, parent: NodeId, field: &'r Field, here: &Here<'r>) -> Emitted {
@@ -277,7 +301,7 @@ impl<'r> Run<'r> {
             Body::Map(map) => match self.plan.maps.get(*map).map(|map| &map.makes) {
                 Some(Makes::Resource(_)) => {
                     let resource = self.remembered(rule, here, |run| {
-                        run.map_resource(*map, &rule.set, &here.deeper(), origin)
+                        run.deeper(|run| run.map_resource(*map, &rule.set, here, origin))
                     });
                     self.put_resource(slot, resource, origin)
                 }
@@ -311,6 +335,7 @@ impl<'r> Run<'r> {
     }
 
     /// The text of one place.
+    #[inline]
     fn place(
         &mut self,
         access: Access,
@@ -351,7 +376,7 @@ impl<'r> Run<'r> {
         let Makes::Resource(type_name) = &map.makes else {
             return None;
         };
-        if self.too_deep(here.depth, origin) || !self.condition_holds(map.when.as_ref(), here) {
+        if self.too_deep(origin) || !self.condition_holds(map.when.as_ref(), here) {
             return None;
         }
         let contents = Contents {
@@ -383,18 +408,23 @@ impl<'r> Run<'r> {
             self.put_string(slot, text, rule.origin);
             return Emitted::Constant;
         }
-        let (Shape::Primitive(primitive), Some(rendered)) = (shape, self.render(template, here))
-        else {
+        let Shape::Primitive(primitive) = shape else {
             return Emitted::Nothing;
         };
-        let place = rendered.place.map_or(Source::Nowhere, Source::Node);
-        if !self.put_primitive(slot, primitive, &rendered.text, place, rule.origin) {
-            return Emitted::Nothing;
-        }
-        if rule.constant {
-            Emitted::Constant
-        } else {
-            Emitted::Data
+        let mut scratch = std::mem::take(&mut self.state.scratch);
+        scratch.clear();
+        let made = match self.render(template, here, &mut scratch) {
+            Some(rendered) => {
+                let text = rendered.text.as_deref().unwrap_or(&scratch);
+                self.put_primitive(slot, primitive, text, rendered.source, rule.origin)
+            }
+            None => false,
+        };
+        self.state.scratch = scratch;
+        match made {
+            false => Emitted::Nothing,
+            true if rule.constant => Emitted::Constant,
+            true => Emitted::Data,
         }
     }
 
@@ -408,13 +438,13 @@ impl<'r> Run<'r> {
         here: &Here<'r>,
         origin: OriginId,
     ) -> Emitted {
-        if self.too_deep(here.depth, origin) {
+        if self.too_deep(origin) {
             return Emitted::Nothing;
         }
         let node = self.open(slot, origin);
-        let emitted = self.fields(node, fields, &here.deeper());
+        let emitted = self.deeper(|run| run.fields(node, fields, here));
         if emitted >= Emitted::Linked || (constant && emitted == Emitted::Constant) {
-            return emitted.max(self.fields(node, set, &here.deeper()));
+            return emitted.max(self.deeper(|run| run.fields(node, set, here)));
         }
         self.close_empty(slot, node);
         Emitted::Nothing
@@ -433,36 +463,45 @@ impl<'r> Run<'r> {
         let Some(map) = self.plan.maps.get(map) else {
             return Emitted::Nothing;
         };
-        if self.too_deep(here.depth, origin) || !self.step(map.origin) {
+        if self.too_deep(origin) || !self.step(map.origin) {
             return Emitted::Nothing;
         }
-        let deeper = &here.deeper();
         if let Some(when) = &map.when
-            && !self.holds(when, deeper)
+            && !self.holds(when, here)
         {
             return Emitted::Nothing;
         }
-        let emitted = match &map.makes {
+        let emitted = self.deeper(|run| match &map.makes {
             // A rule makes those itself, see `body`; from a table there is none.
             Makes::Resource(_) => Emitted::Nothing,
-            Makes::Complex => self.object(slot, &map.fields, set, false, deeper, origin),
+            Makes::Complex => run.object(slot, &map.fields, set, false, here, origin),
             Makes::Primitive => {
                 let mut emitted = Emitted::Nothing;
                 for rule in &map.result {
-                    emitted = self.rule(slot, shape, rule, deeper);
+                    emitted = run.rule(slot, shape, rule, here);
                     if emitted != Emitted::Nothing {
                         break;
                     }
                 }
                 emitted
             }
-        };
+        });
         if emitted != Emitted::Nothing
             && let Some(when) = &map.when
         {
-            self.take_condition(when, deeper);
+            self.take_condition(when, here);
         }
         emitted
+    }
+
+    /// One map or object further in.
+    #[inline]
+    pub(crate) fn deeper<T>(&mut self, inside: impl FnOnce(&mut Self) -> T) -> T {
+        let outside = self.depth;
+        self.depth = outside.saturating_add(1);
+        let made = inside(self);
+        self.depth = outside;
+        made
     }
 
     /// `set:` beside `table:` goes to the object that was just made.
@@ -484,7 +523,7 @@ impl<'r> Run<'r> {
             Slot::Into(node) => Some(node),
         };
         if let Some(node) = made {
-            self.fields(node, set, &here.deeper());
+            self.deeper(|run| run.fields(node, set, here));
         }
     }
 
@@ -522,9 +561,8 @@ impl<'r> Run<'r> {
             write,
             condition: identified.condition,
         });
-        let inner = &here.deeper();
         self.state.under_way.push(identified.uuid);
-        let emitted = self.fields(node, contents.fields, inner);
+        let emitted = self.deeper(|run| run.fields(node, contents.fields, here));
         self.state.under_way.pop();
         if emitted != Emitted::Data {
             // Whatever it referred to would have been data; so it stands last.
@@ -532,7 +570,7 @@ impl<'r> Run<'r> {
             return None;
         }
         self.state.by_identity.insert(identified.uuid, number);
-        self.fields(node, contents.set, inner);
+        self.deeper(|run| run.fields(node, contents.set, here));
         self.ensure_identifier(number);
         self.trace_key(number, key, here, origin);
         Some(number)
@@ -547,9 +585,10 @@ impl<'r> Run<'r> {
     ) -> Option<u32> {
         let scratch = self.state.tree.object();
         self.state.tree.set_origin(scratch, origin);
-        let inner = &here.deeper();
-        self.fields(scratch, contents.fields, inner);
-        self.fields(scratch, contents.set, inner);
+        self.deeper(|run| {
+            run.fields(scratch, contents.fields, here);
+            run.fields(scratch, contents.set, here);
+        });
         let there = self.state.made.get(known as usize)?.node;
         let since = self.trace_mark();
         merge::merge(&mut self.state.tree, there, scratch);

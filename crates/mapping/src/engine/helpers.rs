@@ -42,10 +42,10 @@ pub(crate) fn quantity(text: &str) -> Option<(&'static str, Cow<'_, str>)> {
 }
 
 /// Low and high of a reference range: `3.5-5.1`, `3.5 - 5.1`, `<200`, `>=40`, `0.5 to 1.5`.
-pub(crate) fn range(text: &str) -> (Option<String>, Option<String>) {
+pub(crate) fn range(text: &str) -> (Option<Cow<'_, str>>, Option<Cow<'_, str>>) {
     let text = text.trim();
     if let Some((comparator, number)) = quantity(text) {
-        let number = Some(number.into_owned());
+        let number = Some(number);
         return match comparator {
             "<" | "<=" => (None, number),
             ">" | ">=" => (number, None),
@@ -54,12 +54,7 @@ pub(crate) fn range(text: &str) -> (Option<String>, Option<String>) {
     }
     let split = |at: usize, width: usize| {
         let (low, high) = (text.get(..at)?, text.get(at + width..)?);
-        let number = |part: &str| {
-            quantity(part)
-                .filter(|(comparator, _)| comparator.is_empty())
-                .map(|(_, number)| number.into_owned())
-        };
-        Some((Some(number(low)?), Some(number(high)?)))
+        Some((Some(plain_number(low)?), Some(plain_number(high)?)))
     };
     // The first `-` after a digit divides; a minus sign in front of the low end does not.
     let dash = text.char_indices().skip(1).find(|(at, c)| {
@@ -71,6 +66,13 @@ pub(crate) fn range(text: &str) -> (Option<String>, Option<String>) {
     dash.and_then(|(at, c)| split(at, c.len_utf8()))
         .or_else(|| text.find(" to ").and_then(|at| split(at, 4)))
         .unwrap_or((None, None))
+}
+
+/// The number of a text without a comparator.
+fn plain_number(text: &str) -> Option<Cow<'_, str>> {
+    quantity(text)
+        .filter(|(comparator, _)| comparator.is_empty())
+        .map(|(_, number)| number)
 }
 
 /// Whether the text is an OID that somebody can have been given: three arcs or more. `1.2` is a number of a local list.
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn ranges() {
-        let both = |low: &str, high: &str| (Some(low.to_owned()), Some(high.to_owned()));
+        let both = |low: &'static str, high: &'static str| (Some(low.into()), Some(high.into()));
         assert_eq!(range("3.5-5.1"), both("3.5", "5.1"));
         assert_eq!(range(" 3.5 - 5.10 "), both("3.5", "5.10"));
         assert_eq!(range("-2-3"), both("-2", "3"));

@@ -24,7 +24,7 @@ const END: char = '\u{1f}';
 pub(crate) struct Identified {
     pub uuid: Uuid,
     /// Identifier for a conditional write, when the key is one identifier.
-    pub condition: Option<(String, String)>,
+    pub condition: Option<(Cow<'static, str>, String)>,
 }
 
 impl<'r> Run<'r> {
@@ -269,7 +269,7 @@ impl<'r> Run<'r> {
         let (system, value) = made.condition.take().unwrap_or_else(|| {
             let mut buffer = Uuid::encode_buffer();
             let urn = uuid.urn().encode_lower(&mut buffer).to_owned();
-            ("urn:ietf:rfc:3986".to_owned(), urn)
+            (Cow::Borrowed("urn:ietf:rfc:3986"), urn)
         });
         let list = match self.state.tree.get(root, keys.identifier.name) {
             Some(list) => list,
@@ -315,8 +315,8 @@ fn id_of(text: &str) -> Uuid {
     uuid::Builder::from_sha1_bytes(first).into_uuid()
 }
 
-fn owned((system, value): (&str, &str)) -> (String, String) {
-    (system.to_owned(), value.to_owned())
+fn owned((system, value): (&str, &str)) -> (Cow<'static, str>, String) {
+    (Cow::Owned(system.to_owned()), value.to_owned())
 }
 
 /// Where a resource has its identifiers.

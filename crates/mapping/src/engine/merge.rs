@@ -16,7 +16,7 @@ pub(crate) fn merge(tree: &mut Tree, to: NodeId, from: NodeId) {
                 for member in members {
                     let known = tree
                         .children(there)
-                        .any(|(_, other)| equal(tree, other, member));
+                        .any(|(_, other)| tree.equal(other, member));
                     if !known {
                         copy(tree, there, key, member);
                     }
@@ -85,31 +85,13 @@ pub(crate) fn distinct(tree: &mut Tree, list: NodeId, since: Mark) {
     if !(2..=LONGEST_COMPARED).contains(&count) {
         return;
     }
-    let added: Vec<NodeId> = tree
-        .children(list)
-        .map(|(_, member)| member)
-        .filter(|member| tree.is_added(*member, since))
-        .collect();
-    for member in added {
-        let known = tree
-            .children(list)
-            .take_while(|(_, other)| *other != member)
-            .any(|(_, other)| equal(tree, other, member));
-        if known {
+    let mut place = 0;
+    while let Some((_, member)) = tree.children(list).nth(place) {
+        let mut before = tree.children(list).take(place);
+        if tree.is_added(member, since) && before.any(|(_, other)| tree.equal(other, member)) {
             tree.remove(list, member);
+        } else {
+            place += 1;
         }
     }
-}
-
-pub(crate) fn equal(tree: &Tree, a: NodeId, b: NodeId) -> bool {
-    if tree.kind(a) != tree.kind(b) || tree.text(a) != tree.text(b) {
-        return false;
-    }
-    let mut others = tree.children(b);
-    let same = tree.children(a).all(|(name, child)| {
-        others
-            .next()
-            .is_some_and(|(other, b)| name == other && equal(tree, child, b))
-    });
-    same && others.next().is_none()
 }

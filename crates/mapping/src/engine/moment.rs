@@ -21,6 +21,50 @@ pub(crate) enum Moment {
     Bad,
 }
 
+/// The last conversions: the same time stands in segment after segment.
+#[derive(Default)]
+pub(crate) struct Known {
+    made: Vec<(Primitive, String, Moment)>,
+    /// Which of them is replaced next.
+    oldest: usize,
+}
+
+/// So many times a message has that are asked for in turn: of the observation, of the report, of the order, of the message.
+const KEPT: usize = 4;
+
+impl Known {
+    pub fn clear(&mut self) {
+        self.made.clear();
+        self.oldest = 0;
+    }
+
+    /// As [`convert`]; all conversions since [`Known::clear`] are for the same zone.
+    pub fn convert(
+        &mut self,
+        primitive: Primitive,
+        text: &str,
+        zone: Option<&TimeZone>,
+    ) -> &Moment {
+        let same = |(of, from, _): &(Primitive, String, Moment)| *of == primitive && from == text;
+        let place = match self.made.iter().position(same) {
+            Some(place) => place,
+            None => {
+                let made = (primitive, text.to_owned(), convert(primitive, text, zone));
+                let place = self.oldest;
+                self.oldest = (place + 1) % KEPT;
+                match self.made.get_mut(place) {
+                    Some(old) => *old = made,
+                    None => self.made.push(made),
+                }
+                place
+            }
+        };
+        self.made
+            .get(place)
+            .map_or(&Moment::Bad, |(_, _, made)| made)
+    }
+}
+
 /// Converts to date, dateTime, instant or time.
 pub(crate) fn convert(primitive: Primitive, text: &str, zone: Option<&TimeZone>) -> Moment {
     let text = text.trim();
@@ -296,6 +340,25 @@ mod tests {
             value(Primitive::DateTime, "202410270230", Some("Europe/Berlin")),
             Moment::Value("2024-10-27T02:30:00+02:00".into())
         );
+    }
+
+    #[test]
+    fn known_times_are_the_same_times() {
+        let mut known = Known::default();
+        let texts = ["2024", "202403", "20240301", "x", "2023", "00000000"];
+        for text in texts
+            .iter()
+            .chain(&texts)
+            .chain(["2024", "x", "2024"].iter())
+        {
+            for primitive in [Primitive::Date, Primitive::Instant] {
+                assert_eq!(
+                    *known.convert(primitive, text, None),
+                    convert(primitive, text, None)
+                );
+            }
+        }
+        assert_eq!(known.made.len(), KEPT);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use hl7v2::Node;
 
 use super::Run;
 use super::access::Here;
-use super::moment::{self, Moment};
-use crate::plan::{Access, OriginId};
+use super::moment::Moment;
+use crate::plan::{Access, Argument, OriginId};
 use crate::report::{ReportCode, ReportIssue};
 
 /// The place a rule's result is put.
@@ -44,6 +44,8 @@ pub(crate) enum Source<'h, 'r> {
     Nowhere,
     Node(Node<'r>),
     Path(Access, &'h Here<'r>),
+    /// The first of a helper's arguments that is a place.
+    Arguments(&'r [Argument], &'h Here<'r>),
 }
 
 impl<'r> Run<'r> {
@@ -131,19 +133,12 @@ impl<'r> Run<'r> {
         origin: OriginId,
     ) -> bool {
         let value: Cow<'_, str> = match primitive {
+            Primitive::String | Primitive::Markdown if check(primitive, text).is_ok() => {
+                return self.put_text(slot, text, origin);
+            }
+            Primitive::String | Primitive::Markdown => printable(text),
             Primitive::Date | Primitive::DateTime | Primitive::Instant | Primitive::Time => {
-                match moment::convert(primitive, text, self.context.zone.as_ref()) {
-                    Moment::Value(value) => Cow::Owned(value),
-                    Moment::CutToDate(value) => {
-                        self.note(ReportCode::CutToDate, self.source(source), origin, slot);
-                        Cow::Owned(value)
-                    }
-                    Moment::NoValue => return false,
-                    Moment::Bad => {
-                        self.note(ReportCode::BadValue, self.source(source), origin, slot);
-                        return false;
-                    }
-                }
+                return self.put_moment(slot, primitive, text, source, origin);
             }
             Primitive::Boolean => match text {
                 "Y" | "y" | "1" | "T" | "true" | "Yes" | "YES" => Cow::Borrowed("true"),
@@ -152,9 +147,6 @@ impl<'r> Run<'r> {
             },
             Primitive::Decimal => decimal(text),
             Primitive::Integer | Primitive::PositiveInt | Primitive::UnsignedInt => integer(text),
-            Primitive::String | Primitive::Markdown if check(primitive, text).is_err() => {
-                printable(text)
-            }
             Primitive::Base64Binary if text.contains(char::is_whitespace) => {
                 Cow::Owned(text.split_whitespace().collect())
             }
@@ -167,6 +159,9 @@ impl<'r> Run<'r> {
             self.note(ReportCode::BadValue, self.source(source), origin, slot);
             return false;
         }
+        if primitive.json_form() == JsonForm::String {
+            return self.put_text(slot, &value, origin);
+        }
         let slot = self.settle(slot);
         let tree = &mut self.state.tree;
         let node = match (primitive.json_form(), slot) {
@@ -177,12 +172,8 @@ impl<'r> Run<'r> {
             (JsonForm::Boolean, Slot::Element(parent)) => {
                 Some(tree.push_boolean(parent, value == "true"))
             }
-            (JsonForm::Number, Slot::Member(parent, key)) => tree.add_number(parent, key, &value),
-            (JsonForm::Number, Slot::Element(parent)) => tree.push_number(parent, &value),
-            (JsonForm::String, Slot::Member(parent, key)) => {
-                Some(tree.add_string(parent, key, &value))
-            }
-            (JsonForm::String, Slot::Element(parent)) => Some(tree.push_string(parent, &value)),
+            (_, Slot::Member(parent, key)) => tree.add_number(parent, key, &value),
+            (_, Slot::Element(parent)) => tree.push_number(parent, &value),
         };
         match node {
             Some(node) => {
@@ -196,11 +187,58 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// A text that is a value of the element.
+    #[inline]
+    fn put_text(&mut self, slot: Slot, text: &str, origin: OriginId) -> bool {
+        let fits = !text.is_empty() && !matches!(slot, Slot::Into(_));
+        if fits {
+            self.put_string(slot, text, origin);
+        }
+        fits
+    }
+
+    fn put_moment(
+        &mut self,
+        slot: Slot,
+        primitive: Primitive,
+        text: &str,
+        source: Source<'_, 'r>,
+        origin: OriginId,
+    ) -> bool {
+        let mut known = std::mem::take(&mut self.state.moments);
+        let made = known.convert(primitive, text, self.context.zone.as_ref());
+        let put = match made {
+            Moment::NoValue => false,
+            Moment::Value(value) | Moment::CutToDate(value) => {
+                if matches!(made, Moment::CutToDate(_)) {
+                    self.note(ReportCode::CutToDate, self.source(source), origin, slot);
+                }
+                let fits = check(primitive, value).is_ok();
+                if !fits {
+                    self.note(ReportCode::BadValue, self.source(source), origin, slot);
+                }
+                fits && self.put_text(slot, value, origin)
+            }
+            Moment::Bad => {
+                self.note(ReportCode::BadValue, self.source(source), origin, slot);
+                false
+            }
+        };
+        self.state.moments = known;
+        put
+    }
+
     fn source(&self, source: Source<'_, 'r>) -> Option<Node<'r>> {
         match source {
             Source::Nowhere => None,
             Source::Node(node) => Some(node),
             Source::Path(access, here) => self.node(access, here),
+            Source::Arguments(arguments, here) => arguments.iter().find_map(|argument| {
+                let Argument::Value(access) = argument else {
+                    return None;
+                };
+                self.node(*access, here)
+            }),
         }
     }
 

@@ -10,52 +10,47 @@ use hl7v2::{Node, Segment};
 use serde_json::{Map, Value};
 
 use super::access::Here;
+use super::slot::Source;
 use super::{Run, helpers, span};
 use crate::plan::{Access, Argument, Call, Helper, Piece, Root, Template, Test};
 
-/// A rendered template: the text, and the place of the field it came from, if it was one.
-pub(crate) struct Rendered<'r> {
-    pub text: Cow<'r, str>,
-    pub place: Option<Node<'r>>,
+/// Low and high end of a reference range.
+pub(crate) type Range<'t> = (Option<Cow<'t, str>>, Option<Cow<'t, str>>);
+
+/// A rendered template: the text, unless it stands in the buffer, and the place of the field it came from, if it was one.
+pub(crate) struct Rendered<'h, 'r> {
+    pub text: Option<Cow<'r, str>>,
+    pub source: Source<'h, 'r>,
 }
 
 impl<'r> Run<'r> {
-    /// Renders; `None` when a field it needs has no value.
-    pub(crate) fn render(
+    /// Renders; `None` when a field it needs has no value. `out` is an empty buffer.
+    #[inline]
+    pub(crate) fn render<'h>(
         &mut self,
         template: &'r Template,
-        here: &Here<'r>,
-    ) -> Option<Rendered<'r>> {
-        match template.pieces.as_slice() {
-            [Piece::Text(text)] => Some(Rendered {
-                text: Cow::Borrowed(text),
-                place: None,
-            }),
+        here: &'h Here<'r>,
+        out: &mut String,
+    ) -> Option<Rendered<'h, 'r>> {
+        let (text, source) = match template.pieces.as_slice() {
+            [Piece::Text(text)] => (Some(Cow::Borrowed(text.as_str())), Source::Nowhere),
             [Piece::Value(access)] => {
-                let node = self.node(*access, here)?;
-                let text = self.text(node)?;
-                Some(Rendered {
-                    text,
-                    place: Some(node),
-                })
+                let text = self.text_at(*access, here)?;
+                (Some(text), Source::Path(*access, here))
             }
             [Piece::Call(call)] => {
-                let place = call.arguments.iter().find_map(|argument| match argument {
-                    Argument::Value(access) => self.node(*access, here),
-                    _ => None,
-                });
-                let text = self.call(call, here)?;
-                (!text.is_empty()).then_some(Rendered { text, place })
+                let text = self.call(call, here).filter(|text| !text.is_empty())?;
+                (Some(text), Source::Arguments(&call.arguments, here))
             }
             pieces => {
-                let mut out = String::new();
-                self.pieces(pieces, here, &mut out)?;
-                (!out.is_empty()).then_some(Rendered {
-                    text: Cow::Owned(out),
-                    place: None,
-                })
+                self.pieces(pieces, here, out)?;
+                if out.is_empty() {
+                    return None;
+                }
+                (None, Source::Nowhere)
             }
-        }
+        };
+        Some(Rendered { text, source })
     }
 
     fn pieces(&mut self, pieces: &'r [Piece], here: &Here<'r>, out: &mut String) -> Option<()> {
@@ -192,15 +187,18 @@ impl<'r> Run<'r> {
             Helper::Lower => owned(text.to_lowercase()),
             Helper::Trim => owned(text.trim().to_owned()),
             Helper::Digits => owned(helpers::digits(&text)),
-            Helper::Number => {
-                helpers::quantity(&text).map(|(_, number)| Cow::Owned(number.into_owned()))
-            }
+            Helper::Number => match &text {
+                Cow::Borrowed(text) => helpers::quantity(text).map(|(_, number)| number),
+                Cow::Owned(text) => {
+                    helpers::quantity(text).map(|(_, number)| Cow::Owned(number.into_owned()))
+                }
+            },
             Helper::Comparator => helpers::quantity(&text)
                 .map(|(comparator, _)| comparator)
                 .filter(|text| !text.is_empty())
                 .map(Cow::Borrowed),
-            Helper::RangeLow => helpers::range(&text).0.map(Cow::Owned),
-            Helper::RangeHigh => helpers::range(&text).1.map(Cow::Owned),
+            Helper::RangeLow => self.range(text).0,
+            Helper::RangeHigh => self.range(text).1,
             Helper::Replace => {
                 let from = self.argument(arguments.next()?, here)?;
                 let to = arguments
@@ -227,6 +225,20 @@ impl<'r> Run<'r> {
             }
             _ => None,
         }
+    }
+
+    /// Both ends of a reference range. A map asks for them one after the other, and often twice.
+    fn range(&self, text: Cow<'r, str>) -> Range<'r> {
+        let Cow::Borrowed(text) = text else {
+            let owned = |end: Option<Cow<'_, str>>| end.map(|end| Cow::Owned(end.into_owned()));
+            let (low, high) = helpers::range(&text);
+            return (owned(low), owned(high));
+        };
+        let mut known = self.ranged.borrow_mut();
+        if !std::ptr::eq(known.0, text) {
+            *known = (text, helpers::range(text));
+        }
+        known.1.clone()
     }
 
     /// All the text of a field: delimiters kept, repetitions on lines of their own.

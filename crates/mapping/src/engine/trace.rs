@@ -9,7 +9,6 @@ use fhir::tree::{Kind, NodeId, Tree};
 use hl7v2::Node;
 
 use super::access::Here;
-use super::merge;
 use super::slot::{Emitted, Slot};
 use super::why::Why;
 use super::{Run, State};
@@ -111,7 +110,7 @@ impl Trace {
                         let same = tree
                             .children(there)
                             .map(|(_, other)| other)
-                            .find(|other| merge::equal(tree, *other, member));
+                            .find(|other| tree.equal(*other, member));
                         match same {
                             Some(same) if same.index() >= since => self.copied(tree, same, member),
                             Some(same) => self.said_again(tree, same, member),
@@ -120,7 +119,7 @@ impl Trace {
                     }
                 }
                 Kind::Object => self.merged(tree, there, child, since),
-                _ if merge::equal(tree, there, child) => self.said_again(tree, there, child),
+                _ if tree.equal(there, child) => self.said_again(tree, there, child),
                 _ => {}
             }
         }

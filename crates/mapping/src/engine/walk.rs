@@ -301,21 +301,21 @@ impl<'r> Run<'r> {
             .rev()
             .find(|binding| binding.name == name)?;
         let own = segment.id();
-        let free = binding
-            .from
-            .iter()
+        let free = std::iter::once(&binding.by)
+            .chain(&binding.from)
             .all(|(from, index)| *from != own || *index == segment.index());
         free.then_some(binding.resource)
     }
 
     fn bind(&mut self, name: BoundId, resource: u32, segment: Segment<'r>) {
         self.state.bound.push((name, resource));
-        let from = vec![(segment.id(), segment.index())];
+        let by = (segment.id(), segment.index());
         if let Some(frame) = self.state.frames.last_mut() {
             frame.bindings.push(Binding {
                 name,
                 resource,
-                from,
+                by,
+                from: Vec::new(),
                 group: 0,
             });
         }
@@ -340,22 +340,22 @@ impl<'r> Run<'r> {
         if let Some(frame) = self.state.frames.last_mut() {
             frame.bindings.retain(|binding| binding.group != group);
         }
-        self.state.frames.push(Frame::default());
+        let frame = self.state.spare_frames.pop().unwrap_or_default();
+        self.state.frames.push(frame);
     }
 
     /// What a group named stays visible to its later siblings.
     fn close_frame(&mut self, group: u32) {
-        let Some(closed) = self.state.frames.pop() else {
+        let Some(mut closed) = self.state.frames.pop() else {
             return;
         };
         if let Some(frame) = self.state.frames.last_mut() {
-            frame.bindings.extend(
-                closed
-                    .bindings
-                    .into_iter()
-                    .map(|binding| Binding { group, ..binding }),
-            );
+            let named = closed.bindings.drain(..);
+            frame
+                .bindings
+                .extend(named.map(|binding| Binding { group, ..binding }));
         }
+        self.state.spare_frames.push(closed);
     }
 
     // === link ===

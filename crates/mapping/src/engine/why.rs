@@ -58,11 +58,21 @@ pub(crate) struct Block {
     pub policy: bool,
 }
 
-/// Where the walk is: what holds it back, and the rule.
+/// Where the walk is: what holds it back, the rule, and how many maps and objects it is in.
 #[derive(Clone, Copy)]
 struct At {
     origin: OriginId,
     block: Option<usize>,
+    depth: u8,
+}
+
+impl At {
+    fn deeper(self) -> At {
+        At {
+            depth: self.depth.saturating_add(1),
+            ..self
+        }
+    }
 }
 
 impl<'r> Run<'r> {
@@ -99,6 +109,7 @@ impl<'r> Run<'r> {
         let at = At {
             origin: entry.origin,
             block: None,
+            depth: 0,
         };
         let at = self.guarded(why, at, entry.when.as_ref(), here);
         let inside = At {
@@ -139,7 +150,7 @@ impl<'r> Run<'r> {
     }
 
     fn why_fields(&self, why: &mut Why, at: At, fields: &'r [Field], here: &Here<'r>) {
-        if here.depth > MAX_DEPTH {
+        if at.depth > MAX_DEPTH {
             return;
         }
         for rule in fields.iter().flat_map(|field| &field.rules) {
@@ -172,27 +183,27 @@ impl<'r> Run<'r> {
 
     fn why_once(&self, why: &mut Why, at: At, rule: &'r Rule, here: &Here<'r>) {
         let at = self.guarded(why, at, rule.when.as_ref(), here);
-        let deeper = &here.deeper();
+        let deeper = at.deeper();
         match &rule.body {
             Body::Value | Body::Table(_, _, None) => self.why_current(why, at, here),
             Body::Table(_, _, Some(map)) => {
                 self.why_current(why, at, here);
-                self.why_map(why, at, *map, deeper);
+                self.why_map(why, deeper, *map, here);
             }
             Body::Place(access) => self.why_access(why, at, *access, here),
             Body::Text(template) => self.why_template(why, at, template, here),
             Body::Texts(templates) => templates
                 .iter()
                 .for_each(|template| self.why_template(why, at, template, here)),
-            Body::Object(fields) => self.why_fields(why, at, fields, deeper),
-            Body::Map(map) => self.why_map(why, at, *map, deeper),
+            Body::Object(fields) => self.why_fields(why, deeper, fields, here),
+            Body::Map(map) => self.why_map(why, deeper, *map, here),
             Body::Ref(_) | Body::Fixed(_) => {}
             Body::Make(make) => {
                 self.why_key(why, at, make.key.as_ref(), here);
-                self.why_fields(why, at, &make.fields, deeper);
+                self.why_fields(why, deeper, &make.fields, here);
             }
         }
-        self.why_fields(why, at, &rule.set, deeper);
+        self.why_fields(why, deeper, &rule.set, here);
     }
 
     fn why_map(&self, why: &mut Why, at: At, map: MapId, here: &Here<'r>) {
@@ -206,9 +217,9 @@ impl<'r> Run<'r> {
         let at = self.guarded(why, inside, map.when.as_ref(), here);
         self.why_key(why, at, map.key.as_ref(), here);
         self.why_fields(why, at, &map.fields, here);
-        if here.depth <= MAX_DEPTH {
+        if at.depth <= MAX_DEPTH {
             for rule in &map.result {
-                self.why_rule(why, at, rule, &here.deeper());
+                self.why_rule(why, at.deeper(), rule, here);
             }
         }
     }
