@@ -451,6 +451,7 @@ pub(crate) enum Helper {
     Earlier,
     Minutes,
     Lines,
+    Beside,
     Base64,
 }
 
@@ -543,6 +544,7 @@ impl Helper {
             "earlier" => (Helper::Earlier, 3, 3),
             "minutes" => (Helper::Minutes, 2, 2),
             "lines" => (Helper::Lines, 1, 12),
+            "beside" => (Helper::Beside, 3, 4),
             "base64" => (Helper::Base64, 1, 1),
             _ => return None,
         })
@@ -575,6 +577,7 @@ impl Helper {
         "earlier",
         "minutes",
         "lines",
+        "beside",
         "base64",
         "if",
         "unless",

@@ -158,6 +158,7 @@ impl<'r> Run<'r> {
                 return None;
             }
             Helper::Lines => return self.lines(call, here),
+            Helper::Beside => return self.beside(call, here),
             Helper::Later | Helper::Earlier | Helper::Minutes => {
                 let found = self.length(call, here).map(Cow::Owned);
                 // Only what can be understood is used; the rest is told as left over.
@@ -320,6 +321,46 @@ impl<'r> Run<'r> {
         let end = text.trim_end().len();
         text.truncate(end);
         (!text.is_empty()).then_some(Cow::Owned(text))
+    }
+
+    /// A field of another segment of its name near this one, where a second field has that value, and a third one is the same
+    /// as here: first in this group, then in the one around it.
+    fn beside(&mut self, call: &'r Call, here: &Here<'r>) -> Option<Cow<'r, str>> {
+        let [
+            Argument::Value(field),
+            Argument::Value(filter),
+            Argument::Text(value),
+            same @ ..,
+        ] = call.arguments.as_slice()
+        else {
+            return None;
+        };
+        let Root::Segment(name) = field.root else {
+            return None;
+        };
+        for group in [Some(here.group), self.groups.parent(here.group)]
+            .into_iter()
+            .flatten()
+        {
+            let mut segments = Vec::new();
+            self.all_in_group(group, name, &mut segments);
+            for segment in segments {
+                let there = Here::new(segment, group);
+                let text = |access: &Access, place: &Here<'r>| {
+                    self.node(*access, place).map(|node| self.peek(node))
+                };
+                let fits = text(filter, &there).is_some_and(|found| found == value.as_str())
+                    && same.iter().all(|argument| match argument {
+                        Argument::Value(access) => text(access, &there) == text(access, here),
+                        _ => false,
+                    });
+                if fits {
+                    let node = self.node(*field, &there)?;
+                    return self.text(node);
+                }
+            }
+        }
+        None
     }
 
     fn all_in_group(&self, group: GroupId, name: [u8; 3], found: &mut Vec<Segment<'r>>) {

@@ -220,6 +220,24 @@ fn call(
         let id = resolver.table(&table);
         helper = Helper::Lookup(id.map_err(|error| error.about(&table))?);
     }
+    let partner = matches!(
+        arguments.as_slice(),
+        [Argument::Value(_), Argument::Value(_), Argument::Text(_)]
+            | [
+                Argument::Value(_),
+                Argument::Value(_),
+                Argument::Text(_),
+                Argument::Value(_)
+            ]
+    );
+    if helper == Helper::Beside && !partner {
+        return Err(SyntaxError::new(
+            Code::BadTemplate,
+            0,
+            "`beside` takes a path, a second path with the value that counts, and perhaps a third that must be the same",
+        )
+        .help("write `beside OBX-5 OBX-3 \"29769-7\" OBX-4`"));
+    }
     let filtered = matches!(
         arguments.as_slice(),
         [_] | [_, Argument::Value(_), Argument::Text(_), ..]

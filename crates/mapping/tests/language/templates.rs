@@ -291,3 +291,36 @@ fn lines_join_the_segments_of_a_group_in_order() {
     let none = admit(rules, &["PID|||1^^^A||Roe", "OBX|2|NM|B||5"]);
     assert!(none.only("Patient").get("name").is_none());
 }
+
+#[test]
+fn beside_finds_the_partner_of_a_segment() {
+    let map = (
+        "segments/OBX/Observation.yaml",
+        "segment: OBX\nmakes: Observation\nstatus: final\ncode: { text: \"{{OBX-3}}\" }\nvalueString: \"{{beside OBX-5 OBX-3 \\\"UNIT\\\" OBX-4}}\"\n",
+    );
+    let message_map = (
+        "messages/ADT_A01.yaml",
+        "message: ADT_A01\nmap:\n  - OBSERVATION:\n      - OBX: OBX/Observation\n        when: OBX-3 = A\n",
+    );
+    let made = convert(
+        &crate::fixture::compiled(&[map, message_map]),
+        &message(
+            ADMIT,
+            &[
+                "PID|||1^^^A||Roe",
+                "OBX|1|ST|A|1|x",
+                "OBX|2|ST|UNIT|2|second",
+                "OBX|3|ST|UNIT|1|first",
+                "OBX|4|ST|A|2|y",
+                "OBX|5|ST|A|3|z",
+            ],
+        ),
+    );
+    let found: Vec<&Value> = made
+        .all("Observation")
+        .into_iter()
+        .map(|observation| &observation["valueString"])
+        .collect();
+    let expected = [Value::from("first"), Value::from("second"), Value::Null];
+    assert_eq!(found, expected.iter().collect::<Vec<_>>());
+}
