@@ -32,12 +32,12 @@ KINDS = {"messages": "m", "segments": "s", "datatypes": "d", "codesystems": "c"}
 # Spelling mistakes in paths; what else is wrong in them is answered in the mapping files.
 SPELLING = {
     "practioner": "practitioner", "Practioner": "Practitioner", "organziation": "organization", "sytem": "system",
-    "valuedateTime": "valueDateTime", "occurenceTiming": "occurrenceTiming", "Immunzation": "Immunization",
+    "valuedateTime": "valueDateTime", "occurenceTiming": "occurrenceTiming", "Immunzation": "Immunization", "[3.version": "[3].version", "suffix[2}": "suffix[2]",
 }
 
 
 def spelled(path):
-    return re.sub("|".join(SPELLING), lambda found: SPELLING[found.group()], path)
+    return re.sub("|".join(map(re.escape, SPELLING)), lambda found: SPELLING[found.group()], path)
 
 
 def map_name(path):
@@ -90,6 +90,9 @@ def map_row(row, columns, owner):
 
 def code_row(row, columns):
     code, system, target, target_system = cells(row, 0, 2, columns["code"], columns["system"])
+    # A blank of another encoding, where it is not all there is.
+    code, target = (text.removesuffix("Â") or text for text in (code, target))
+    system = system.replace("HL0207", "HL70207")
     return [code, system, target, target_system] if code and target else None
 
 

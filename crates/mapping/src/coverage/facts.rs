@@ -255,14 +255,20 @@ impl Walker<'_> {
         };
         let mut context = context.clone();
         self.guard(map.when.as_ref(), &mut context);
-        self.object(&map.fields, &context, facts);
+        // An element of constants alone is not made; a resource is there as long as its segment is.
+        let within = !context.path.is_empty() || map.makes == Makes::Complex;
+        self.elements(&map.fields, within, &context, facts);
         for rule in &map.result {
             self.rule(rule, Shape::Complex, &context, facts);
         }
     }
 
-    /// The elements of one object. What one of them looks at is why the constants beside it are there.
     fn object(&self, fields: &[Field], context: &Context, facts: &mut Vec<Fact>) {
+        self.elements(fields, !context.path.is_empty(), context, facts);
+    }
+
+    /// The elements of one object. What one of them looks at is why the constants beside it are there.
+    fn elements(&self, fields: &[Field], within: bool, context: &Context, facts: &mut Vec<Fact>) {
         let mut context = context.clone();
         if context.path.last().is_some_and(|step| step == "extension")
             && let Some(url) = self.url(fields)
@@ -277,7 +283,7 @@ impl Walker<'_> {
                 self.rule(rule, field.shape, &inner, &mut found);
             }
         }
-        if !context.path.is_empty() {
+        if within {
             let mut beside: Vec<Read> = Vec::new();
             for read in found.iter().flat_map(|fact| &fact.reads) {
                 if !beside.contains(read) {

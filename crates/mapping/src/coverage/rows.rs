@@ -200,10 +200,22 @@ impl Work<'_> {
         } else {
             wanted.target.holds(&fact.path)
         };
+        // A row that only refers, without a map that says how the resource is made.
+        let refers = fact.bound.is_some()
+            || (wanted.row.map.is_empty()
+                && wanted
+                    .target
+                    .steps
+                    .last()
+                    .is_some_and(|step| step.starts_with('(')));
         there
             && match wanted.place {
-                Some(place) => fact.reads.iter().any(|read| read.takes(place)),
-                None => !fact.reads.is_empty(),
+                Some(place) => {
+                    let around = fact.around.iter().filter(|_| refers);
+                    let mut reads = fact.reads.iter().chain(around);
+                    reads.any(|read| read.takes(place))
+                }
+                None => !fact.reads.is_empty() || fact.bound.is_some(),
             }
     }
 

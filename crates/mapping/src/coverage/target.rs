@@ -31,7 +31,7 @@ impl Urls {
     pub fn of(map: &GuideMap) -> Urls {
         let mut urls = Urls::default();
         for row in &map.rows {
-            let Some(path) = row.target.strip_suffix(".url") else {
+            let Some(path) = row.target.trim_end_matches(')').strip_suffix(".url") else {
                 continue;
             };
             if row.literal.is_empty() || !path.contains("xtension") {
@@ -58,10 +58,15 @@ impl Urls {
     }
 }
 
-/// The FHIR type that a map of the guide fills: `Provenance` of `MSH[Provenance-Source]`.
+/// The FHIR type that a map of the guide fills: `Provenance` of `MSH[Provenance-Source]`, `MessageHeader.source` of
+/// `HD[MessageHeader.source-name]`.
 pub(super) fn type_of(map: &str) -> &str {
     let inner = map.split_once('[').map_or("", |(_, inner)| inner);
-    inner.split(['-', '.', ']']).next().unwrap_or_default()
+    let dotted = inner.split(['-', ']']).next().unwrap_or_default();
+    if r4().type_(dotted).is_some() {
+        return dotted;
+    }
+    dotted.split('.').next().unwrap_or_default()
 }
 
 /// Reads the target of a row; `None` when R4 has no such path.
@@ -112,8 +117,14 @@ fn read(text: &str, owner: &str, urls: &dyn Fn(&str) -> Option<&'static str>) ->
         return Some(reader.target);
     }
     let start = reader.r4.type_(owner)?;
+    // `Quantity.unit` in a map to a Quantity
+    let named = text
+        .strip_prefix(owner)
+        .is_some_and(|rest| rest.starts_with('.'));
+    reader.at = if named { owner.len() } else { 0 };
     reader.path(start)?;
-    Some(reader.target)
+    let rest = reader.rest().trim_matches([')', ' ']);
+    rest.is_empty().then_some(reader.target)
 }
 
 /// URLs of the guide that differ only in how they are written: the page of an extension instead of its definition, https, a
