@@ -20,6 +20,8 @@ mod explain;
 mod help;
 #[path = "commands/mapping_check.rs"]
 mod mapping_check;
+#[path = "commands/mapping_explain.rs"]
+mod mapping_explain;
 #[path = "commands/mapping_show.rs"]
 mod mapping_show;
 #[path = "commands/mapping_table.rs"]

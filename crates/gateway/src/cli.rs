@@ -10,6 +10,7 @@ mod demo;
 mod explain;
 mod files;
 mod mapping;
+mod options;
 mod output;
 mod queue;
 mod send;

@@ -25,7 +25,12 @@
 mod build;
 mod fate;
 mod names;
+mod page;
 mod sources;
+mod text;
+
+pub use page::page;
+pub use text::{Direction, TextOptions, text};
 
 use fhir::bundle::BundleOptions;
 use hl7v2::Message;
@@ -221,6 +226,8 @@ pub struct ExplainedResource {
     /// Such as `Patient`.
     #[serde(rename = "type")]
     pub type_name: &'static str,
+    /// The same, numbered where the Bundle has several: `Observation(3)`.
+    pub label: String,
     /// Its id, made of its key.
     pub id: String,
     /// `update` or `create`, see `write:` in the language's reference.
@@ -239,8 +246,7 @@ pub struct ExplainedElement {
     pub pointer: String,
     /// The same for people: `Patient.name[0].family`; outside of the resources as in `Bundle.entry[0].request.url`.
     pub path: String,
-    /// Its text. Not in the document: it stands in the Bundle.
-    #[serde(skip)]
+    /// Its text; of a number the digits as they stand in the Bundle, which a reader of JSON may change.
     pub value: String,
     /// Its resource, by number.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,26 +1,24 @@
 //! `fhirway convert`: messages in, Bundles out, as fast as the machine allows and in the order of the input.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{self, BufWriter, IsTerminal, Write},
     path::PathBuf,
 };
 
 use clap::ValueEnum;
-use fhir::{
-    bundle::{BundleKind, BundleOptions, Ids},
-    outcome,
-};
+use fhir::{bundle::BundleOptions, outcome};
 use hl7v2::ParseOptions;
-use jiff::tz::TimeZone;
 use mapping::Context;
 
-use super::{Failure, Outcome, Verdict, files, output};
+use super::{
+    Failure, Outcome, Verdict, files,
+    options::{BundleForm, ContextOptions, PackageOptions},
+    output,
+};
 use crate::{
     config::route::Validation,
     convert::{ConvertFailure, Converted, Engine, Settings, is_error},
-    packages,
 };
 
 mod pipeline;
@@ -56,50 +54,18 @@ pub(crate) struct Args {
     /// Write one JSON line per message: issues, unmapped content, timings
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Mapping folder; the first is the base, further ones are overlays [default: the shipped package]
-    #[arg(long, value_name = "FOLDER")]
-    package: Vec<PathBuf>,
-    /// Policy of the mapping, NAME=VALUE
-    #[arg(long, value_name = "NAME=VALUE", value_parser = policy)]
-    policy: Vec<(String, String)>,
-    /// Salt for ids that are only unique at the sender [default: MSH-4 of each message]
-    #[arg(long, value_name = "NAME")]
-    sender: Option<String>,
-    /// Zone of times without an offset, such as Europe/Vienna
-    #[arg(long, value_name = "ZONE")]
-    zone: Option<String>,
-    /// What kind of Bundle
-    #[arg(long, value_enum, default_value_t)]
-    bundle: Kind,
-    /// How resources are identified
-    #[arg(long, value_enum, default_value_t)]
-    ids: IdMode,
+    #[command(flatten)]
+    package: PackageOptions,
+    #[command(flatten)]
+    context: ContextOptions,
+    #[command(flatten)]
+    form: BundleForm,
     /// What to do about a Bundle that breaks the FHIR specification
     #[arg(long, value_enum, default_value_t)]
     validate: Check,
     /// Threads [default: one per core]
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Kind {
-    /// All or nothing
-    #[default]
-    Transaction,
-    /// Each entry on its own
-    Batch,
-    /// Resources without requests
-    Collection,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum IdMode {
-    /// Conditional create and update by identifier
-    #[default]
-    Conditional,
-    /// PUT Type/id
-    Client,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -111,13 +77,6 @@ enum Check {
     Warn,
     /// The message fails
     Enforce,
-}
-
-fn policy(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
-    }
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -208,40 +167,11 @@ struct Converter {
 
 impl Converter {
     fn new(args: &Args) -> Result<Self, Failure> {
-        let usage = |error: packages::PackageError| Failure::Usage(super::chain(&error));
-        let layers = if args.package.is_empty() {
-            vec![packages::shipped()]
-        } else {
-            args.package
-                .iter()
-                .map(|path| packages::folder(path))
-                .collect::<Result<_, _>>()
-                .map_err(usage)?
-        };
-        let (package, _) = packages::compile(&layers).map_err(usage)?;
-        let zone = args.zone.as_deref().map(TimeZone::get).transpose();
         Ok(Self {
-            engine: Engine::new(package),
+            engine: Engine::new(args.package.compile()?),
             parse: ParseOptions::default(),
-            context: Context {
-                sender: args.sender.clone().unwrap_or_default(),
-                zone: zone.map_err(|_| Failure::Usage("--zone: no such time zone".to_owned()))?,
-                policies: args.policy.iter().cloned().collect::<BTreeMap<_, _>>(),
-                ..Context::default()
-            },
-            bundle: BundleOptions {
-                kind: match args.bundle {
-                    Kind::Transaction => BundleKind::Transaction,
-                    Kind::Batch => BundleKind::Batch,
-                    Kind::Collection => BundleKind::Collection,
-                },
-                ids: match args.ids {
-                    IdMode::Conditional => Ids::Conditional,
-                    IdMode::Client => Ids::Client,
-                },
-                pretty: !args.ndjson,
-                base_url: None,
-            },
+            context: args.context.context()?,
+            bundle: args.form.options(!args.ndjson),
             validation: match args.validate {
                 Check::Off => Validation::Off,
                 Check::Warn => Validation::Warn,

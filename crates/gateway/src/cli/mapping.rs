@@ -6,6 +6,7 @@ use super::Outcome;
 
 mod check;
 mod coverage;
+mod explain;
 mod show;
 mod table;
 mod test;
@@ -17,11 +18,13 @@ Examples:
   fhirway mapping check                      the shipped package
   fhirway mapping check mappings site        a base folder and an overlay
   fhirway mapping coverage --missing         rows of the guide that no map does
+  fhirway mapping explain message.hl7        what became of every field of a message
   fhirway mapping show PID/Patient --overlay site   the merged map, and where each line comes from
   fhirway mapping test mappings              the tests of a package")]
 pub(crate) enum Command {
     Check(check::Args),
     Coverage(coverage::Args),
+    Explain(explain::Args),
     Show(show::Args),
     #[command(subcommand)]
     Table(table::Command),
@@ -32,6 +35,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
     match command {
         Command::Check(args) => check::run(args),
         Command::Coverage(args) => coverage::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Show(args) => show::run(args),
         Command::Table(command) => table::run(command),
         Command::Test(args) => test::run(args),

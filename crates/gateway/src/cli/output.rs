@@ -8,12 +8,23 @@ use super::Failure;
 
 /// Whether standard error may have colours and moving bars.
 pub(crate) fn lively() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    io::stderr().is_terminal() && colours()
 }
 
 /// Whether standard output may have colours.
 pub(crate) fn colourful() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether the environment wants colours; whether there is a terminal is another question.
+pub(crate) fn colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// How many columns standard output has, when it is a terminal.
+pub(crate) fn width() -> Option<usize> {
+    let (columns, _) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(usize::from(columns.0))
 }
 
 /// Writes text to standard output.

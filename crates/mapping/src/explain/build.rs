@@ -9,7 +9,7 @@ use hl7v2::{Message, Node, Place, Segment};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::fate::{Facts, judge};
+use super::fate::{Facts, judge, of_block};
 use super::sources::{Source, Sources};
 use super::{
     Counts, ElementKind, ExplainedElement, ExplainedField, ExplainedResource, ExplainedSegment,
@@ -220,25 +220,22 @@ fn short_place(segment: Segment<'_>, place: &Place) -> Place {
 /// What the lines of the message map made of the segments.
 fn lines(input: &Input<'_>, rules: &mut Rules<'_>, segments: &mut [ExplainedSegment]) {
     for note in &input.trace.why.lines {
-        let (code, text) = match note.outcome {
+        let rule = rules.number(note.origin);
+        let told = match note.outcome {
             LineOutcome::Applied => (ReasonCode::Applied, "applied".to_owned()),
             LineOutcome::NoTarget => (
                 ReasonCode::NoTarget,
-                "adds to a resource that is not there".to_owned(),
+                "adds to a resource that the message does not have".to_owned(),
             ),
             LineOutcome::Blocked(block) => match input.trace.why.blocks.get(block) {
-                Some(block) if block.policy => (
-                    ReasonCode::PolicyOff,
-                    format!("not so: {}", block.condition),
-                ),
-                Some(block) => (
-                    ReasonCode::ConditionFalse,
-                    format!("not so: {}", block.condition),
-                ),
+                Some(block) => {
+                    let reason = of_block(block, rules);
+                    (reason.code, reason.text)
+                }
                 None => continue,
             },
         };
-        let rule = rules.number(note.origin);
+        let (code, text) = told;
         if let Some(segment) = segments.get_mut(note.segment) {
             segment.lines.push(Reason { code, text, rule });
         }
@@ -285,6 +282,7 @@ fn resources(
         key.dedup();
         Some(ExplainedResource {
             type_name: made.type_name,
+            label: String::new(),
             id: made.uuid.hyphenated().to_string(),
             write: match made.write {
                 WriteMode::Update => "update",
@@ -294,7 +292,22 @@ fn resources(
             key,
         })
     };
-    order(input).into_iter().filter_map(resource).collect()
+    let mut found: Vec<ExplainedResource> = order(input).into_iter().filter_map(resource).collect();
+    let types: Vec<&str> = found.iter().map(|one| one.type_name).collect();
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for resource in &mut found {
+        let number = seen.entry(resource.type_name).or_default();
+        *number += 1;
+        let several = types
+            .iter()
+            .filter(|one| **one == resource.type_name)
+            .nth(1);
+        resource.label = match several {
+            Some(_) => format!("{}({number})", resource.type_name),
+            None => resource.type_name.to_owned(),
+        };
+    }
+    found
 }
 
 fn order(input: &Input<'_>) -> Vec<usize> {
@@ -406,8 +419,16 @@ fn elements(
     let mut values = Vec::new();
     scalars(&bundle, &mut String::new(), &mut values);
     for (pointer, value) in values {
+        let mut value = value;
         let element = match by_pointer.get(pointer.as_str()) {
-            Some(leaf) => of_tree(input, rules, sources, leaf, resources, field_of),
+            Some(leaf) => {
+                let tree = input.conversion.tree();
+                if tree.kind(leaf.node) == Kind::Number {
+                    // With all its digits.
+                    tree.text(leaf.node).clone_into(&mut value);
+                }
+                of_tree(input, rules, sources, leaf, resources, field_of)
+            }
             None => of_writer(&pointer, resources),
         };
         elements.push(ExplainedElement {

@@ -159,9 +159,14 @@ fn notes(leaf: usize, place: &Place, facts: &Facts<'_>, rules: &mut Rules<'_>) -
         reasons.push(Reason { code, text, rule });
     }
     for miss in &facts.report.code_misses {
-        if covers(&miss.place, place) && facts.readers.contains_key(&leaf) {
-            let text = format!("table {} does not list it", miss.table);
-            reasons.push(reason(ReasonCode::TableMiss, text));
+        let reader = facts.readers.get(&leaf).and_then(|steps| steps.first());
+        let step = reader.and_then(|step| facts.trace.steps.get(*step as usize));
+        if let (true, Some(step)) = (covers(&miss.place, place), step) {
+            reasons.push(Reason {
+                code: ReasonCode::TableMiss,
+                text: format!("table {} does not list it", miss.table),
+                rule: rules.number(step.origin),
+            });
         }
     }
     reasons
@@ -236,7 +241,7 @@ fn dropped(
         push(reasons, found);
     }
     if reasons.is_empty() {
-        let text = "no line of the message map takes its segment where it stands";
+        let text = "no line of the message map takes its segment here";
         reasons.push(reason(ReasonCode::NoLine, text));
     }
 }
@@ -274,14 +279,14 @@ fn of_reader(step: StepId, facts: &Facts<'_>, rules: &mut Rules<'_>) -> Option<R
     })
 }
 
-fn of_block(block: &Block, rules: &mut Rules<'_>) -> Reason {
-    let code = match block.policy {
-        true => ReasonCode::PolicyOff,
-        false => ReasonCode::ConditionFalse,
+pub(super) fn of_block(block: &Block, rules: &mut Rules<'_>) -> Reason {
+    let (code, words) = match block.policy {
+        true => (ReasonCode::PolicyOff, "policy set otherwise"),
+        false => (ReasonCode::ConditionFalse, "condition false"),
     };
     Reason {
         rule: rules.number(block.origin),
-        ..reason(code, format!("not so: {}", block.condition))
+        ..reason(code, format!("{words}: {}", block.condition))
     }
 }
 

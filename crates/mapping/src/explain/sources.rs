@@ -131,14 +131,16 @@ fn share(
     let all_match = nodes.iter().all(|(node, _)| !same(*node).is_empty());
     for (node, parent) in nodes {
         let mut leaves = same(*node);
-        if nodes.len() < 2 || leaves.is_empty() && !quoting.contains(parent) {
+        if matches!(tree.kind(*node), Kind::Reference(_)) {
+            // What made the resource that it refers to.
+            leaves.extend(step.own.iter().chain(&step.inner));
+        } else if nodes.len() < 2 || leaves.is_empty() && !quoting.contains(parent) {
             leaves.clone_from(&step.own);
         } else if leaves.is_empty() || all_match {
             leaves.extend(&left);
         }
         if leaves.is_empty() {
-            let reference = matches!(tree.kind(*node), Kind::Reference(_));
-            leaves.clone_from(if reference { &step.inner } else { &step.own });
+            leaves.clone_from(&step.own);
         }
         let copies = step
             .copies

@@ -135,7 +135,11 @@ fn a_table_says_which_field_it_translated_and_what_it_misses() {
     assert_eq!(missed.field("PID-8").fate, Fate::Dropped);
     assert_eq!(
         missed.why("PID-8"),
-        (ReasonCode::TableMiss, "table Sex does not list it", "")
+        (
+            ReasonCode::TableMiss,
+            "table Sex does not list it",
+            "segments/PID/Patient.yaml:5"
+        )
     );
 }
 
@@ -149,7 +153,7 @@ fn conditions_that_do_not_hold_are_named_with_their_place() {
         made.why("PID-8"),
         (
             ReasonCode::ConditionFalse,
-            "not so: PID-22 = Y",
+            "condition false: PID-22 = Y",
             "segments/PID/Patient.yaml:5"
         )
     );
@@ -157,7 +161,7 @@ fn conditions_that_do_not_hold_are_named_with_their_place() {
         made.why("PID-24"),
         (
             ReasonCode::PolicyOff,
-            "not so: policy colour = green",
+            "policy set otherwise: policy colour = green",
             "segments/PID/Patient.yaml:6"
         )
     );
@@ -200,7 +204,7 @@ fn segments_without_a_line_or_a_target_say_so() {
     ]);
     let made = explained(&package, &["PID|||7", "PD1|Y", "PV1|1"]);
     assert_eq!(made.why("PID-3").0, ReasonCode::ConditionFalse);
-    assert_eq!(made.why("PID-3").1, "not so: MSH-11 = T");
+    assert_eq!(made.why("PID-3").1, "condition false: MSH-11 = T");
     assert_eq!(made.why("PD1-1").0, ReasonCode::NoTarget);
     assert_eq!(made.why("PV1-1").0, ReasonCode::NoLine);
 }

@@ -1,12 +1,10 @@
 //! `fhirway mapping show`: what the layers of a package say together.
 
-use std::path::PathBuf;
-
 use clap::ValueEnum;
-use mapping::{Layer, Severity};
+use mapping::Severity;
 use serde_json::json;
 
-use super::super::{Failure, Outcome, Verdict, chain, output};
+use super::super::{Failure, Outcome, Verdict, options::PackageOptions, output};
 use crate::packages;
 
 /// Show a map, a code table or a message map as all layers make it, with the origin of each line.
@@ -26,12 +24,8 @@ pub(crate) struct Args {
     /// The map, table or message map
     #[arg(value_name = "NAME")]
     name: String,
-    /// Mapping folder; the first is the base, further ones are overlays [default: the shipped package]
-    #[arg(long, value_name = "FOLDER")]
-    package: Vec<PathBuf>,
-    /// Overlay on top of the packages; may be given several times
-    #[arg(long, value_name = "FOLDER")]
-    overlay: Vec<PathBuf>,
+    #[command(flatten)]
+    package: PackageOptions,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Form,
@@ -48,7 +42,7 @@ enum Form {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let layers = layers(&args.package, &args.overlay)?;
+    let layers = args.package.layers()?;
     let (shown, diagnostics) = mapping::show(&layers, &args.name);
     output::error_text(&packages::render(&layers, &diagnostics, output::lively()));
     let errors = diagnostics
@@ -60,16 +54,4 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Form::Json => output::print_json(&json!(shown))?,
     }
     Ok(if errors { Verdict::Bad } else { Verdict::Good })
-}
-
-/// The base, or the shipped package, and overlays on top.
-pub(super) fn layers(packages: &[PathBuf], overlays: &[PathBuf]) -> Result<Vec<Layer>, Failure> {
-    let mut layers = Vec::new();
-    if packages.is_empty() {
-        layers.push(packages::shipped());
-    }
-    for folder in packages.iter().chain(overlays) {
-        layers.push(packages::folder(folder).map_err(|error| Failure::Usage(chain(&error)))?);
-    }
-    Ok(layers)
 }
