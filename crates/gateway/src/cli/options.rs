@@ -77,7 +77,7 @@ fn policy(text: &str) -> Result<(String, String), String> {
 ///
 /// # Errors
 /// A folder that cannot be read.
-fn layers(packages: &[PathBuf], overlays: &[PathBuf]) -> Result<Vec<Layer>, Failure> {
+pub(crate) fn layers(packages: &[PathBuf], overlays: &[PathBuf]) -> Result<Vec<Layer>, Failure> {
     let mut layers = Vec::new();
     if packages.is_empty() {
         layers.push(packages::shipped());

@@ -13,10 +13,7 @@ use mapping::{
 };
 use serde_json::Value;
 
-use super::{
-    super::{Failure, Outcome, Verdict, output},
-    show::layers,
-};
+use super::super::{Failure, Outcome, Verdict, options::layers, output};
 use crate::packages;
 
 /// Code tables as YAML, CSV and FHIR ConceptMaps.
