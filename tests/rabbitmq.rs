@@ -7,7 +7,9 @@
     clippy::indexing_slicing
 )]
 
-#[path = "rabbitmq/authority.rs"]
+// It can revoke, too; these tests do not.
+#[allow(dead_code)]
+#[path = "support/authority.rs"]
 mod authority;
 #[path = "rabbitmq/broker.rs"]
 mod broker;

@@ -23,7 +23,7 @@ mod tests;
 pub use fault::Fault;
 
 use ack::Acknowledger;
-use plan::{Member, Planner};
+use plan::{Arrival, Member, Planner};
 pub(crate) use plan::{SENDER, parse_options};
 
 use crate::{config::Listener, events::ListenerEvents, routes::Routes};
@@ -75,12 +75,17 @@ impl Receiver {
         }
     }
 
-    /// Stores what came in, then says what to answer. All messages of a batch are stored or none.
-    pub async fn receive(&self, payload: Bytes, received_at: SystemTime) -> Answer {
-        let received_at_ms = unix_millis(received_at);
-        let mut members =
-            self.planner
-                .plan(&payload, received_at_ms, &self.acknowledger, &self.events);
+    /// Stores what came in, then says what to answer. All messages of a batch are stored or none. `names` are those
+    /// that the sender proved to have.
+    pub async fn receive(&self, payload: Bytes, received_at: SystemTime, names: &[&str]) -> Answer {
+        let arrival = Arrival {
+            payload: &payload,
+            received_at_ms: unix_millis(received_at),
+            names,
+        };
+        let mut members = self
+            .planner
+            .plan(&arrival, &self.acknowledger, &self.events);
         match self.store(&mut members).await {
             Ok(()) => self.acknowledger.answer(&payload, &members, &self.events),
             Err(fault) => self.refuse(&payload, fault),

@@ -78,3 +78,5 @@ pub const KEEP_DELIVERED: Option<Duration> = Some(Duration::from_secs(7 * 24 * 3
 pub const KEEP_DEAD: Option<Duration> = Some(Duration::from_secs(90 * 24 * 3600));
 /// Size at which messages are no longer accepted.
 pub const QUEUE_BYTES: Option<u64> = Some(20 << 30);
+/// How often TLS files are looked at.
+pub const TLS_RELOAD: Option<Duration> = Some(Duration::from_secs(60));

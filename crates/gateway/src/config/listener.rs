@@ -1,6 +1,13 @@
 //! `listeners`: where messages come in.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
 
 use serde::Serialize;
 
@@ -53,6 +60,19 @@ pub struct Content {
     pub ack: Ack,
     /// What happens to a message that no route takes.
     pub unrouted: Unrouted,
+    /// Who may send as whom, by client certificate. Empty: nobody is asked.
+    pub senders: Vec<Sender>,
+}
+
+/// For whom the owner of a certificate may speak. An empty list allows every value.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Sender {
+    /// A common name or DNS name of its certificate.
+    pub certificate: String,
+    /// Values of MSH-3.1.
+    pub applications: Vec<String>,
+    /// Values of MSH-4.1.
+    pub facilities: Vec<String>,
 }
 
 /// Acknowledgement settings (v2 chapter 2.9).
@@ -117,6 +137,8 @@ pub enum Unrouted {
 pub struct Mllp {
     /// Address and port.
     pub bind: SocketAddr,
+    /// Networks that may connect; empty: all.
+    pub allow: Vec<IpNet>,
     /// Open connections in total.
     pub connections: usize,
     /// Open connections from one address.
@@ -154,8 +176,13 @@ pub struct ServerTls {
     pub key: PathBuf,
     /// Authorities that sign client certificates, PEM.
     pub client_ca: Option<PathBuf>,
+    /// Lists of revoked client certificates, PEM.
+    pub client_crls: Vec<PathBuf>,
     /// Whether clients must show a certificate.
     pub client_certificate: ClientCertificate,
+    /// How often the files are looked at; changed ones are read again. `None`: never.
+    #[serde(serialize_with = "as_option_duration")]
+    pub reload: Option<Duration>,
 }
 
 /// Whether clients must show a certificate.
@@ -237,6 +264,15 @@ fn one(name: String, section: Section<'_>) -> Option<Listener> {
     } else {
         rabbitmq(&section)
     };
+    let proven = matches!(&carrier, Carrier::Mllp(mllp) if mllp.tls.as_ref()
+        .is_some_and(|tls| tls.client_certificate == ClientCertificate::Need));
+    if !content.senders.is_empty() && !proven {
+        section.error_with_help(
+            &section.origin_of("senders"),
+            format!("{} needs client certificates", section.path_of("senders")),
+            "set `tls.client_ca` and `tls.client_certificate: need` of an MLLP listener",
+        );
+    }
     section.finish();
     Some(Listener {
         name,
@@ -288,6 +324,7 @@ fn content(section: &Section<'_>) -> Content {
                 )
                 .unwrap_or(AckProfile::Interop),
         },
+        senders: senders(section),
         unrouted: section
             .choice(
                 "unrouted",
@@ -332,6 +369,7 @@ fn mllp_server(section: &Section<'_>) -> Carrier {
     let tolerate = section.section_or_empty("tolerate");
     let mllp = Mllp {
         bind: section.address("bind").unwrap_or(defaults::MLLP_BIND),
+        allow: networks(section),
         connections: section
             .number("connections", 1)
             .unwrap_or(defaults::CONNECTIONS),
@@ -381,11 +419,63 @@ fn mllp_server(section: &Section<'_>) -> Carrier {
     Carrier::Mllp(Box::new(mllp))
 }
 
+/// Networks and single addresses that may connect.
+fn networks(section: &Section<'_>) -> Vec<IpNet> {
+    let texts = section.texts("allow").unwrap_or_default();
+    let read = texts.into_iter().filter_map(|(text, origin)| {
+        let address = || text.parse::<IpAddr>().map(IpNet::from);
+        let network = text.parse::<IpNet>().or_else(|_| address());
+        if network.is_err() {
+            section.error_with_help(
+                &origin,
+                format!(
+                    "{}: `{text}` is neither an address nor a network",
+                    section.path_of("allow")
+                ),
+                "write 10.1.2.3, 10.1.0.0/16 or fd00::/8",
+            );
+        }
+        network.ok()
+    });
+    read.collect()
+}
+
+/// `senders`: for whom the owners of certificates may speak.
+fn senders(section: &Section<'_>) -> Vec<Sender> {
+    let one = |(_, section): (String, Section<'_>)| {
+        let list = |key| -> Vec<String> {
+            let texts = section.texts(key).unwrap_or_default();
+            texts.into_iter().map(|(text, _)| text).collect()
+        };
+        let sender = Sender {
+            certificate: section.required_text("certificate"),
+            applications: list("applications"),
+            facilities: list("facilities"),
+        };
+        section.finish();
+        sender
+    };
+    section
+        .named_sections("senders")
+        .into_iter()
+        .map(one)
+        .collect()
+}
+
 fn server_tls(section: Section<'_>) -> ServerTls {
     let tls = ServerTls {
         certificate: PathBuf::from(section.required_text("certificate")),
         key: PathBuf::from(section.required_text("key")),
         client_ca: section.path("client_ca"),
+        client_crls: section
+            .texts("client_crls")
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(file, _)| PathBuf::from(file))
+            .collect(),
+        reload: section
+            .duration_or_off("reload")
+            .unwrap_or(defaults::TLS_RELOAD),
         client_certificate: section
             .choice(
                 "client_certificate",

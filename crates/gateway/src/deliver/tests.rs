@@ -139,7 +139,7 @@ impl House {
         );
         let answer = self
             .receiver
-            .receive(Bytes::from(text), SystemTime::now())
+            .receive(Bytes::from(text), SystemTime::now(), &[])
             .await;
         assert_eq!(answer.result, Received::Stored);
     }

@@ -146,6 +146,19 @@ impl ListenerEvents {
         }
     }
 
+    /// Changed TLS files are in use.
+    pub fn certificate_reloaded(&self, ends: Option<std::time::SystemTime>) {
+        info!(event = "certificate_reloaded", listener = %self.name);
+        if let Some(ends) = ends {
+            self.certificate_ends(ends);
+        }
+    }
+
+    /// Changed TLS files cannot be used; the earlier ones stay in use.
+    pub fn certificate_unusable(&self, why: &mllp::TlsError) {
+        error!(event = "certificate_unusable", listener = %self.name, why = why as &dyn std::error::Error);
+    }
+
     /// Connected to a broker and consuming `queue`.
     pub fn broker_connected(&self, queue: &str) {
         self.metrics

@@ -1,10 +1,11 @@
 //! MLLP: a frame in, an ACK frame out.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, path::PathBuf, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use mllp::{
-    ClientAuth, Drained, Frame, Limits, Refusal, Reply, Server, ServerTls, ServerTlsFiles,
-    TlsError, Tolerance, Tolerances,
+    ClientAuth, ClientCertFacts, Drained, Frame, Limits, Refusal, Reply, Server, ServerTls,
+    ServerTlsFiles, TlsError, Tolerance, Tolerances,
 };
 
 use crate::{
@@ -37,6 +38,8 @@ pub enum MllpError {
 pub struct MllpListener {
     server: Server,
     service: Service,
+    /// Reads changed TLS files; never ends.
+    fresh: Option<BoxFuture<'static, ()>>,
 }
 
 /// Turns frames into answers.
@@ -66,6 +69,11 @@ impl MllpListener {
             .release_2(config.commit_bytes)
             .drain_time(drain_time)
             .observer(Arc::clone(&events) as Arc<dyn mllp::Observer>);
+        if !config.allow.is_empty() {
+            let allow = config.allow.clone();
+            builder = builder.allow(move |peer| allow.iter().any(|net| net.contains(&peer)));
+        }
+        let mut fresh = None;
         if let Some(tls) = &config.tls {
             let loaded = ServerTls::load(ServerTlsFiles {
                 certificate: tls.certificate.clone(),
@@ -76,11 +84,20 @@ impl MllpListener {
                     ClientCertificate::Need => ClientAuth::Need,
                 },
                 client_ca: tls.client_ca.clone(),
-                ..ServerTlsFiles::default()
+                client_crls: tls.client_crls.clone(),
             });
             let loaded = loaded.map_err(|error| MllpError::Tls(name.to_owned(), error))?;
             if let Some(end) = loaded.not_after() {
                 events.certificate_ends(end);
+            }
+            if let Some(every) = tls.reload {
+                let files = [&tls.certificate, &tls.key]
+                    .into_iter()
+                    .chain(&tls.client_ca)
+                    .chain(&tls.client_crls)
+                    .cloned()
+                    .collect();
+                fresh = Some((Arc::clone(&loaded), files, every));
             }
             builder = builder.tls(loaded);
         }
@@ -97,7 +114,12 @@ impl MllpListener {
             close_on_failure: profile == AckProfile::CloseWithoutAck,
             commit_bytes: config.commit_bytes,
         };
-        Ok(Self { server, service })
+        let fresh = fresh.map(|(tls, files, every)| keep_fresh(tls, files, every, events));
+        Ok(Self {
+            server,
+            service,
+            fresh: fresh.map(|task| Box::pin(task) as _),
+        })
     }
 
     /// Where it listens.
@@ -115,7 +137,14 @@ impl MllpListener {
             let service = service.clone();
             async move { Ok::<_, Infallible>(service.frame(frame).await) }
         });
-        self.server.serve(frames, shutdown).await
+        let serving = self.server.serve(frames, shutdown);
+        match self.fresh {
+            None => serving.await,
+            Some(fresh) => tokio::select! {
+                drained = serving => drained,
+                () = fresh => Drained { aborted: 0 },
+            },
+        }
     }
 }
 
@@ -127,8 +156,10 @@ impl Service {
             }
             (Some(_), _) => self.receiver.refuse(&frame.payload, Fault::Truncated),
             (None, _) => {
+                let certificate = frame.peer.tls.as_deref();
+                let names: Vec<&str> = certificate.map(names).unwrap_or_default();
                 self.receiver
-                    .receive(frame.payload, frame.received_at)
+                    .receive(frame.payload, frame.received_at, &names)
                     .await
             }
         };
@@ -145,6 +176,43 @@ impl Service {
             true => Reply::None,
             false if self.commit_bytes => Reply::CommitAckThen(acks),
             false => Reply::Frames(acks),
+        }
+    }
+}
+
+/// What a certificate calls its owner.
+fn names(certificate: &ClientCertFacts) -> Vec<&str> {
+    let names = certificate.common_name.iter().chain(&certificate.dns_names);
+    names.map(String::as_str).collect()
+}
+
+/// Reads TLS files again when one of them has changed; what cannot be used changes nothing.
+async fn keep_fresh(
+    tls: Arc<ServerTls>,
+    files: Vec<PathBuf>,
+    every: Duration,
+    events: Arc<ListenerEvents>,
+) {
+    let stamp = || {
+        let modified = |file: &PathBuf| std::fs::metadata(file).and_then(|meta| meta.modified());
+        files
+            .iter()
+            .map(|file| modified(file).ok())
+            .collect::<Vec<_>>()
+    };
+    let mut seen = stamp();
+    loop {
+        tokio::time::sleep(every).await;
+        let now = stamp();
+        if now == seen {
+            continue;
+        }
+        match tls.reload() {
+            Ok(()) => {
+                seen = now;
+                events.certificate_reloaded(tls.not_after());
+            }
+            Err(error) => events.certificate_unusable(&error),
         }
     }
 }

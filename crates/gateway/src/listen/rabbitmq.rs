@@ -228,7 +228,7 @@ impl RabbitMqListener {
         let payload = Bytes::from(data);
         let answer = self
             .receiver
-            .receive(payload.clone(), SystemTime::now())
+            .receive(payload.clone(), SystemTime::now(), &[])
             .await;
         self.reply(&answer, &properties, publisher).await;
         let settled = match answer.result {

@@ -300,6 +300,7 @@ impl Fault {
             Self::NoHeader | Self::Empty | Self::BatchCount => ErrorCode::SegmentSequenceError,
             Self::NoControlId => ErrorCode::RequiredFieldMissing,
             Self::Unrouted | Self::Acknowledgement => ErrorCode::UnsupportedMessageType,
+            Self::ForeignSender => ErrorCode::UnknownKeyIdentifier,
             Self::ControlIdReused => ErrorCode::DuplicateKeyIdentifier,
             Self::Truncated | Self::Oversized | Self::Full | Self::Storage => {
                 ErrorCode::ApplicationInternalError
@@ -318,6 +319,7 @@ impl Fault {
     fn field(self) -> Option<usize> {
         match self {
             Self::NoControlId | Self::ControlIdReused => Some(10),
+            Self::ForeignSender => Some(3),
             Self::Unrouted => Some(9),
             _ => None,
         }

@@ -15,6 +15,8 @@ pub enum Fault {
     NoControlId,
     /// An acknowledgement, which is never acknowledged.
     Acknowledgement,
+    /// The sender's certificate does not allow its MSH-3 and MSH-4.
+    ForeignSender,
     /// No route takes it, and the listener refuses such messages.
     Unrouted,
     /// A known control id with other bytes, where that is refused.
@@ -64,6 +66,7 @@ impl Fault {
             Self::Empty => "empty",
             Self::NoControlId => "no_control_id",
             Self::Acknowledgement => "acknowledgement",
+            Self::ForeignSender => "foreign_sender",
             Self::Unrouted => "unrouted",
             Self::ControlIdReused => "control_id_reused",
             Self::BatchCount => "batch_count",
@@ -81,6 +84,7 @@ impl Fault {
             Self::Empty => "the message is empty",
             Self::NoControlId => "MSH-10 is empty",
             Self::Acknowledgement => "acknowledgements are not accepted here",
+            Self::ForeignSender => "the certificate does not allow this MSH-3 and MSH-4",
             Self::Unrouted => "no route takes this message",
             Self::ControlIdReused => "MSH-10 was used before for another message",
             Self::BatchCount => "the number of messages is not what the trailer says",

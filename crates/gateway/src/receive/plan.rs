@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use hl7v2::{IssueCode, Message, ParseOptions};
+use hl7v2::{Header, IssueCode, Message, ParseOptions};
 use queue::{Appended, NewRecord};
 
 use super::{
@@ -78,6 +78,14 @@ impl Member {
     }
 }
 
+/// What came in.
+pub(super) struct Arrival<'a> {
+    pub(super) payload: &'a Bytes,
+    pub(super) received_at_ms: i64,
+    /// Names that the sender proved to have, by its certificate.
+    pub(super) names: &'a [&'a str],
+}
+
 /// Makes plans for one listener.
 pub(super) struct Planner {
     listener: String,
@@ -99,11 +107,11 @@ impl Planner {
     /// Plans every message of the payload. A batch whose counts are wrong is refused whole.
     pub(super) fn plan(
         &self,
-        payload: &Bytes,
-        received_at_ms: i64,
+        arrival: &Arrival<'_>,
         acknowledger: &Acknowledger,
         events: &ListenerEvents,
     ) -> Vec<Member> {
+        let payload = arrival.payload;
         let refuse = |fault: Fault| {
             events.unusable(fault.as_str(), payload.len());
             vec![Member {
@@ -136,7 +144,7 @@ impl Planner {
                 };
                 let bytes = payload.slice(range);
                 let plan = self
-                    .message(&bytes, received_at_ms, acknowledger, events)
+                    .message(&bytes, arrival, acknowledger, events)
                     .unwrap_or_else(|fault| {
                         events.unusable(fault.as_str(), bytes.len());
                         Plan::Refuse(fault)
@@ -149,7 +157,7 @@ impl Planner {
     fn message(
         &self,
         bytes: &Bytes,
-        received_at_ms: i64,
+        arrival: &Arrival<'_>,
         acknowledger: &Acknowledger,
         events: &ListenerEvents,
     ) -> Result<Plan, Fault> {
@@ -163,6 +171,9 @@ impl Planner {
         }
         if header.control_id().trim().is_empty() {
             return Err(Fault::NoControlId);
+        }
+        if !self.may_speak(&header, arrival.names) {
+            return Err(Fault::ForeignSender);
         }
         let route = self.routes.find(&self.listener, &message);
         if route.is_none() {
@@ -189,7 +200,7 @@ impl Planner {
         };
         let record = NewRecord {
             payload: bytes.clone(),
-            received_at_ms,
+            received_at_ms: arrival.received_at_ms,
             listener: self.listener.clone(),
             route: name.clone(),
             ordering_keys,
@@ -209,6 +220,23 @@ impl Planner {
             positive,
             appended: None,
         })
+    }
+
+    /// Whether one of the sender's names stands for MSH-3 and MSH-4.
+    fn may_speak(&self, header: &Header<'_>, names: &[&str]) -> bool {
+        let fits = |allowed: &[String], value: &str| {
+            allowed.is_empty() || allowed.iter().any(|one| one == value)
+        };
+        let (application, facility) = (
+            header.sending_application().text(),
+            header.sending_facility().text(),
+        );
+        self.content.senders.is_empty()
+            || self.content.senders.iter().any(|sender| {
+                names.contains(&sender.certificate.as_str())
+                    && fits(&sender.applications, &application)
+                    && fits(&sender.facilities, &facility)
+            })
     }
 
     /// Listener, MSH-3, MSH-4 and MSH-10: control ids alone are used again by every sender.

@@ -63,7 +63,11 @@ impl Inn {
 
     async fn raw(&self, text: &str) -> Answer {
         self.receiver
-            .receive(Bytes::copy_from_slice(text.as_bytes()), SystemTime::now())
+            .receive(
+                Bytes::copy_from_slice(text.as_bytes()),
+                SystemTime::now(),
+                &[],
+            )
             .await
     }
 
