@@ -68,6 +68,9 @@ PRACTICE = [
     ("ADT_", "OBSERVATION", "OBX", "NTE*"),
 ]
 
+# A last field that stands for all the fields behind it, too: how many are listed.
+SUCCESSIVE = {("QPD", 3): 20}
+
 # Structure ids of 2.2, where each event had its own; later messages that carry
 # one mean the event, and the event decides.
 EVENT_ONLY = "ADT_A04 ADT_A07 ADT_A08 ADT_A10 ADT_A13 ADT_A14 ADT_A22 ADT_A23 ADT_A25 ADT_A26 " \
@@ -584,7 +587,8 @@ def lines(sources, names, titles, table_0354):
                         length = shown["length"] if version != VERSIONS[-1] else None
                         cells += [0 if mark else shown["min"], high, length or "-"]
                     cells += [shown["table"] or "-", names.best(shown["name"])]
-                    rows[tuple(cells)] |= BIT[version]
+                    for at in range(number, SUCCESSIVE.get((name, number), number) + 1):
+                        rows[(at, *cells[1:])] |= BIT[version]
             for cells, mask in sorted(rows.items(), key=lambda item: (item[0][0], item[1])):
                 yield f" {mask:x} " + " ".join(map(str, cells))
     for name in sorted(set().union(*(s["structures"] for s in sources.values()))):
