@@ -405,6 +405,11 @@ impl Tree {
         self.nodes.len()
     }
 
+    /// How many bytes all texts have together, those of removed nodes included.
+    pub fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// Whether more text was added than a tree can hold (4 GiB): some of it is missing, so the tree must not be used.
     pub fn overflowed(&self) -> bool {
         self.overflowed

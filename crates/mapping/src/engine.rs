@@ -32,17 +32,13 @@ use hl7v2::Message;
 use hl7v2::structure::GroupTree;
 use uuid::Uuid;
 
-use crate::context::Context;
+use crate::context::{Context, MAX_DEPTH};
 use crate::package::Package;
 use crate::plan::{BoundId, OriginId, Plan, Policy, WriteMode};
 use crate::report::{Report, ReportCode, ReportIssue};
 
-/// Most rules applied to one message.
-const MAX_STEPS: u32 = 5_000_000;
-/// Most nodes one message may make.
-const MAX_NODES: usize = 4_000_000;
-/// Deepest nesting of maps.
-const MAX_DEPTH: u8 = 48;
+/// How many rules are applied between two looks at the deadline.
+const ROUND: u32 = 4096;
 
 /// Why a message has no Bundle.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -67,7 +63,7 @@ pub enum ConvertError {
     #[error("the message needs more than {limit} ({rule})")]
     Limit {
         /// Which limit.
-        limit: &'static str,
+        limit: String,
         /// The rule that met it, as `file:line`.
         rule: String,
     },
@@ -150,6 +146,8 @@ pub(crate) struct State {
     pub scratch: String,
     pub moments: moment::Known,
     pub steps: u32,
+    /// The rule that is being applied, to be named when a limit is met.
+    pub at: OriginId,
     pub anonymous: u32,
     /// The last answer about `after`: before which segment, and which anchor.
     pub anchor: Option<(usize, [u8; 3])>,
@@ -430,6 +428,7 @@ impl State {
             self.sender.push_str(&context.sender);
         }
         self.steps = 0;
+        self.at = 0;
         self.anonymous = 0;
         self.anchor = None;
         self.failed = None;
@@ -442,35 +441,88 @@ impl State {
 impl Run<'_> {
     /// Counts a rule; `false` when the message has had enough.
     pub(crate) fn step(&mut self, origin: OriginId) -> bool {
-        self.state.steps += 1;
+        self.state.steps = self.state.steps.saturating_add(1);
+        self.state.at = origin;
         if self.state.failed.is_some() {
             return false;
         }
-        let limit = if self.state.steps > MAX_STEPS {
-            "5,000,000 rules"
-        } else if self.state.tree.node_count() > MAX_NODES {
-            "4,000,000 elements"
+        let limits = &self.context.limits;
+        if self.state.steps > limits.steps
+            || self.state.tree.node_count() > limits.elements
+            || self.state.tree.text_bytes() > limits.bytes
+        {
+            self.too_much();
+        } else if self.state.steps & (ROUND - 1) == 0 && self.context.deadline.passed() {
+            self.limit("the time a message may take".to_owned());
         } else {
             return true;
-        };
-        self.limit(limit, origin);
+        }
         false
     }
 
-    pub(crate) fn limit(&mut self, limit: &'static str, origin: OriginId) {
+    /// Counts `more` rounds of something that a rule does often; `false` as for [`Run::step`].
+    pub(crate) fn steps(&mut self, more: usize) -> bool {
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        self.state.steps = self.state.steps.saturating_add(more);
+        self.state.failed.is_none()
+            && (self.state.steps <= self.context.limits.steps || self.too_much())
+    }
+
+    /// Whether a text of so many bytes may be made.
+    pub(crate) fn may_hold(&mut self, bytes: usize) -> bool {
+        let limit = self.context.limits.bytes;
+        if bytes > limit {
+            self.limit(format!("{} bytes of text", grouped(limit)));
+        }
+        bytes <= limit
+    }
+
+    /// Says which limit was met; `false`.
+    #[cold]
+    fn too_much(&mut self) -> bool {
+        let limits = self.context.limits;
+        let limit = if self.state.steps > limits.steps {
+            format!("{} rules", grouped(limits.steps as usize))
+        } else if self.state.tree.node_count() > limits.elements {
+            format!("{} elements", grouped(limits.elements))
+        } else {
+            format!("{} bytes of text", grouped(limits.bytes))
+        };
+        self.limit(limit);
+        false
+    }
+
+    /// The message is given up at the rule that is being applied.
+    #[cold]
+    fn limit(&mut self, limit: String) {
         if self.state.failed.is_none() {
             self.state.failed = Some(ConvertError::Limit {
                 limit,
-                rule: self.package.rule(origin).to_string(),
+                rule: self.package.rule(self.state.at).to_string(),
             });
         }
     }
 
     pub(crate) fn too_deep(&mut self, origin: OriginId) -> bool {
-        if self.depth <= MAX_DEPTH {
+        let most = self.context.limits.depth.min(MAX_DEPTH);
+        if self.depth <= most {
             return false;
         }
-        self.limit("48 maps inside each other", origin);
+        self.state.at = origin;
+        self.limit(format!("{most} maps inside each other"));
         true
     }
+}
+
+/// `5,000,000`
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }

@@ -21,7 +21,7 @@ pub mod tables;
 pub mod testing;
 mod yaml;
 
-pub use context::Context;
+pub use context::{Context, Deadline, Limits};
 pub use coverage::{Coverage, CoverageCounts, GuideKind, MapCoverage, Outcome, RowCoverage};
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use engine::{Conversion, ConvertError, Converter, Disposition};

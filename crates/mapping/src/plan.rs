@@ -397,6 +397,8 @@ pub(crate) enum Piece {
     Handlebars {
         name: String,
         reads: Vec<(Vec<String>, Access, bool)>,
+        /// How many `each` stand inside each other.
+        loops: u32,
     },
 }
 

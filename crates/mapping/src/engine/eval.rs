@@ -203,6 +203,9 @@ impl<'r> Run<'r> {
                     if repetition.is_null() {
                         self.take_null(repetition);
                     } else if repetition.is_valued() {
+                        if !self.step(rule.origin) {
+                            break;
+                        }
                         emitted = emitted.max(self.once(slot, shape, rule, &here.at(repetition)));
                         if emitted != Emitted::Nothing && matches!(slot, Slot::Member(..)) {
                             break;

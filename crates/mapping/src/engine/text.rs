@@ -71,11 +71,13 @@ impl<'r> Run<'r> {
                     };
                     self.pieces(branch, here, out)?;
                 }
-                Piece::Handlebars { name, reads } => {
+                Piece::Handlebars { name, reads, loops } => {
                     let context = self.handlebars_context(reads, here);
-                    let rendered = self.plan.handlebars.render(name, &context).ok()?;
-                    out.push_str(&rendered);
+                    self.handlebars(name, *loops, &context, out)?;
                 }
+            }
+            if !self.may_hold(out.len()) {
+                return None;
             }
         }
         Some(())
@@ -206,6 +208,11 @@ impl<'r> Run<'r> {
                     .next()
                     .and_then(|argument| self.argument(argument, here))
                     .unwrap_or_default();
+                let found = text.matches(&*from).count();
+                let longer = found.saturating_mul(to.len()).saturating_add(text.len());
+                if !self.may_hold(longer) {
+                    return None;
+                }
                 owned(text.replace(&*from, &to))
             }
             Helper::Substring => {
@@ -376,6 +383,36 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// Runs a template by Handlebars itself. Its loops count as rules, before they run: each goes over no more than what
+    /// the template reads.
+    fn handlebars(
+        &mut self,
+        name: &str,
+        loops: u32,
+        context: &Value,
+        out: &mut String,
+    ) -> Option<()> {
+        if !self.steps(values(context).saturating_pow(loops)) {
+            return None;
+        }
+        let most = self.context.limits.bytes;
+        let mut writer = Capped {
+            out: Vec::new(),
+            left: most.saturating_sub(out.len()),
+        };
+        let rendered = self
+            .plan
+            .handlebars
+            .render_to_write(name, context, &mut writer);
+        if rendered.is_err() {
+            // Too long is the only mistake that depends on the message in a way that must be told.
+            self.may_hold(most.saturating_add(usize::from(writer.left == 0)));
+            return None;
+        }
+        out.push_str(&String::from_utf8_lossy(&writer.out));
+        Some(())
+    }
+
     /// Just the fields that a Handlebars template reads, shaped so that its paths find them.
     fn handlebars_context(
         &mut self,
@@ -412,6 +449,37 @@ impl<'r> Run<'r> {
             .map(|number| (number.to_string(), self.shape(node.child(number))))
             .collect();
         Value::Object(children)
+    }
+}
+
+/// How many values there are, containers included.
+fn values(value: &Value) -> usize {
+    match value {
+        Value::Array(members) => 1 + members.iter().map(values).sum::<usize>(),
+        Value::Object(members) => 1 + members.values().map(values).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+/// Memory that ends.
+struct Capped {
+    out: Vec<u8>,
+    left: usize,
+}
+
+impl std::io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if bytes.len() > self.left {
+            self.left = 0;
+            return Err(std::io::ErrorKind::OutOfMemory.into());
+        }
+        self.left -= bytes.len();
+        self.out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -385,6 +385,9 @@ impl<'r> Run<'r> {
                             .is_some_and(|name| link.targets.iter().any(|target| target == name)))
             });
             sources.dedup();
+            if !self.step(link.origin) || !self.steps(sources.len()) {
+                return;
+            }
             self.put_links(link, target, &sources);
         }
     }

@@ -353,7 +353,22 @@ fn fallback(element: &TemplateElement, resolver: &mut dyn Resolver) -> Result<Pi
     let mut reads = Vec::new();
     collect(element, resolver, &mut reads)?;
     let name = resolver.keep(parsed);
-    Ok(Piece::Handlebars { name, reads })
+    let loops = loops(element);
+    Ok(Piece::Handlebars { name, reads, loops })
+}
+
+/// How many `each` stand inside each other.
+fn loops(element: &TemplateElement) -> u32 {
+    let TemplateElement::HelperBlock(helper) = element else {
+        return 0;
+    };
+    let inner = [&helper.template, &helper.inverse];
+    let inner = inner
+        .into_iter()
+        .flatten()
+        .flat_map(|inner| &inner.elements);
+    let inner = inner.map(loops).max().unwrap_or_default();
+    inner + u32::from(name_of(helper) == Some("each"))
 }
 
 fn collect(

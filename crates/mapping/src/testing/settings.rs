@@ -28,6 +28,7 @@ impl TestSettings {
             zone: self.zone.clone(),
             naming_base: self.naming_base.clone().unwrap_or_default(),
             policies: self.policies.clone(),
+            ..Context::default()
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use mapping::{Code, Context, ConvertError, Package};
+use mapping::{Code, Context, ConvertError, Limits, Package};
 use proptest::prelude::*;
 
 use crate::fixture::{BASE, admit, compiled, patient_map, with};
@@ -141,30 +141,148 @@ fn conditions_and_templates_are_not_followed_without_end() {
     assert!(found.len() <= 1);
 }
 
-#[test]
-fn a_limit_names_its_rule() {
-    // A contact for each of 3,000 repetitions, each with 3,000 names.
-    let package = compiled(&[(
-        "segments/PID/Patient.yaml",
-        "segment: PID\nmakes: Patient\nkey: PID-3\nidentifier: [ { each: PID-3, map: CX/Identifier } ]\ncontact:\n  - each: PID-13\n    name: { given: { each: PID-14 } }\n",
-    )]);
-    let numbers: Vec<String> = (0..3_000).map(|n| n.to_string()).collect();
-    let numbers = numbers.join("~");
-    let pid = format!("PID|||1^^^A||||||||||{numbers}|{numbers}");
-    let text = message(ADMIT, &[&pid]);
+/// What a message with this PID meets under a limit, and with which rule.
+#[track_caller]
+fn stopped(map: &str, pid: &str, context: &Context) -> (String, String) {
+    let package = compiled(&[("segments/PID/Patient.yaml", map)]);
+    let text = message(ADMIT, &[pid]);
     let (parsed, _) = hl7v2::parse(text.as_bytes()).unwrap();
     let mut converter = package.converter();
-    let Err(error) = converter.convert(&parsed, &Context::default()) else {
-        panic!("nine million numbers are too many");
+    let start = Instant::now();
+    let error = match converter.convert(&parsed, context) {
+        Ok(_) => panic!("the message has a Bundle"),
+        Err(error) => error,
     };
-    let ConvertError::Limit { limit, rule } = &error else {
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        start.elapsed()
+    );
+    let ConvertError::Limit { limit, rule } = error else {
         panic!("{error}");
     };
-    assert!(limit.contains("000"), "{limit}");
-    assert!(rule.starts_with("segments/PID/Patient.yaml:"), "{rule}");
-    let small = message(ADMIT, &["PID|||1^^^A||||||||||1~2|3"]);
+    // The next message is none the worse.
+    let small = message(ADMIT, &["PID|||1^^^A||||||||||1|3"]);
     let (parsed, _) = hl7v2::parse(small.as_bytes()).unwrap();
     assert!(converter.convert(&parsed, &Context::default()).is_ok());
+    (limit, rule)
+}
+
+fn limited(limits: Limits) -> Context {
+    Context {
+        limits,
+        ..Context::default()
+    }
+}
+
+fn repeated(count: usize) -> String {
+    let numbers: Vec<String> = (0..count).map(|n| n.to_string()).collect();
+    numbers.join("~")
+}
+
+#[test]
+fn rules_are_counted_and_the_limit_names_the_one_it_met() {
+    // A contact for each of 3,000 repetitions, each with 3,000 names.
+    let map = patient_map("contact:\n  - each: PID-13\n    name: { given: { each: PID-14 } }\n");
+    let numbers = repeated(3_000);
+    let pid = format!("PID|||1^^^A||||||||||{numbers}|{numbers}");
+    let (limit, rule) = stopped(&map, &pid, &Context::default());
+    assert_eq!(limit, "4,000,000 elements");
+    let line = map.lines().position(|line| line.contains("given")).unwrap() + 1;
+    assert_eq!(rule, format!("segments/PID/Patient.yaml:{line}"));
+    let steps = Limits {
+        steps: 1_000,
+        ..Limits::default()
+    };
+    let (limit, again) = stopped(&map, &pid, &limited(steps));
+    assert_eq!((limit.as_str(), again), ("1,000 rules", rule));
+}
+
+#[test]
+fn texts_are_counted_before_they_are_made() {
+    let bytes = Limits {
+        bytes: 100_000,
+        ..Limits::default()
+    };
+    let long = "x".repeat(9_000);
+    let pid = format!("PID|||1^^^A||||||||||{long}");
+    for text in [
+        "{{PID-13}}".repeat(20),
+        "{{replace PID-13 'x' 'twelve chars'}}".to_owned(),
+        "{{#each PID-13}}{{this}}{{this}}{{this}}{{this}}{{this}}{{this}}{{this}}{{this}}{{this}}{{this}}{{this}}{{this}}{{/each}}".to_owned(),
+    ] {
+        let map = patient_map(&format!("name: [ {{ text: \"{text}\" }} ]"));
+        let (limit, rule) = stopped(&map, &pid, &limited(bytes));
+        assert_eq!(limit, "100,000 bytes of text", "{text}");
+        assert!(rule.starts_with("segments/PID/Patient.yaml:"), "{rule}");
+    }
+    // Many small ones count too.
+    let map = patient_map("contact: [ { each: PID-13, name: { text: \"{{PID-14}}\" } } ]");
+    let pid = format!("PID|||1^^^A||||||||||{}|{long}", repeated(100));
+    assert_eq!(
+        stopped(&map, &pid, &limited(bytes)).0,
+        "100,000 bytes of text"
+    );
+}
+
+#[test]
+fn a_template_that_loops_is_stopped_before_it_runs() {
+    let mut text = "x".to_owned();
+    for _ in 0..6 {
+        text = format!("{{{{#each PID-13}}}}{text}{{{{/each}}}}");
+    }
+    let map = patient_map(&format!("name: [ {{ text: \"{text}\" }} ]"));
+    let pid = format!("PID|||1^^^A||||||||||{}", repeated(100));
+    let (limit, rule) = stopped(&map, &pid, &Context::default());
+    assert_eq!(limit, "5,000,000 rules");
+    let line = map.lines().position(|line| line.contains("name")).unwrap() + 1;
+    assert_eq!(rule, format!("segments/PID/Patient.yaml:{line}"));
+}
+
+#[test]
+fn maps_inside_each_other_have_an_end() {
+    let depth = Limits {
+        depth: 0,
+        ..Limits::default()
+    };
+    let map =
+        patient_map("contact: [ { each: PID-13, name: { from: PID-14, map: XPN/HumanName } } ]");
+    let package = compiled(&[
+        ("segments/PID/Patient.yaml", &map),
+        (
+            "datatypes/XPN/HumanName.yaml",
+            "datatype: XPN\nmakes: HumanName\nfamily: \"{{XPN.1}}\"\n",
+        ),
+    ]);
+    let text = message(ADMIT, &["PID|||1^^^A||||||||||1|Roe"]);
+    let (parsed, _) = hl7v2::parse(text.as_bytes()).unwrap();
+    let result = package
+        .converter()
+        .convert(&parsed, &limited(depth))
+        .map(|_| ());
+    let Err(ConvertError::Limit { limit, rule }) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(limit, "0 maps inside each other");
+    assert!(rule.contains(".yaml:"), "{rule}");
+}
+
+#[test]
+fn time_is_somebody_elses_and_is_asked_now_and_then() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let asked = std::sync::Arc::new(AtomicU32::new(0));
+    let counter = std::sync::Arc::clone(&asked);
+    let context = Context {
+        deadline: mapping::Deadline::new(move || counter.fetch_add(1, Ordering::Relaxed) >= 2),
+        ..Context::default()
+    };
+    let map = patient_map("contact:\n  - each: PID-13\n    name: { given: { each: PID-14 } }\n");
+    let numbers = repeated(300);
+    let pid = format!("PID|||1^^^A||||||||||{numbers}|{numbers}");
+    let (limit, rule) = stopped(&map, &pid, &context);
+    assert_eq!(limit, "the time a message may take");
+    assert!(rule.starts_with("segments/PID/Patient.yaml:"), "{rule}");
+    assert_eq!(asked.load(Ordering::Relaxed), 3, "not for every rule");
 }
 
 #[test]
