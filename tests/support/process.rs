@@ -213,9 +213,14 @@ impl Gateway {
 
     /// SIGTERM alone.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// A signal: `TERM`, `HUP`.
+    pub fn signal(&self, name: &str) {
         let id = self.process.as_ref().expect("it does not run").id();
         let sent = std::process::Command::new("kill")
-            .args(["-TERM", &id.to_string()])
+            .args([format!("-{name}"), id.to_string()])
             .status();
         assert!(sent.unwrap().success());
     }

@@ -18,6 +18,7 @@ mod auth;
 mod defaults;
 pub mod destination;
 pub mod listener;
+pub mod mapping;
 mod overrides;
 pub mod problem;
 pub mod route;
@@ -63,6 +64,8 @@ pub struct Config {
     pub repository: Repository,
     /// Mapping packages by name; the shipped one is `shipped`.
     pub packages: BTreeMap<String, PackageSource>,
+    /// When packages are read again, and what one message may cost.
+    pub mapping: mapping::Mapping,
     /// Where messages come in.
     pub listeners: Vec<Listener>,
     /// Which messages go where, in order.
@@ -256,6 +259,7 @@ fn read(root: &Section<'_>, problems: &Problems) -> Config {
         queue: queue(root, &data_dir),
         repository: repository(root, &data_dir),
         packages: packages(root),
+        mapping: mapping::read(root),
         listeners: listener::read(root),
         routes: route::read(root),
         destinations: destination::read(root),

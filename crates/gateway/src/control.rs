@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::reload::{Reloader, Trigger};
+
 /// What can be asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -61,6 +63,8 @@ pub enum Command {
         /// Which.
         destination: String,
     },
+    /// Read the mapping packages again; only a running gateway can.
+    Reload,
     /// Recount everything.
     Check {
         /// Also verify every checksum.
@@ -120,6 +124,11 @@ pub async fn execute(queue: &dyn Queue, command: Command) -> Result<Value, Contr
             queue.resume(&destination).await?;
             json!({ "resumed": destination })
         }
+        Command::Reload => {
+            return Err(ControlError::Refused(
+                "no gateway is running here".to_owned(),
+            ));
+        }
         Command::Check { payloads } => serde_json::to_value(queue.check(payloads).await?)?,
     })
 }
@@ -149,17 +158,35 @@ pub fn listen(path: &Path) -> Result<UnixListener, ControlError> {
     Ok(listener)
 }
 
+/// What the control socket can reach.
+#[derive(Clone)]
+pub struct Reach {
+    /// The queue.
+    pub queue: Arc<dyn Queue>,
+    /// The mapping packages.
+    pub packages: Arc<Reloader>,
+}
+
 /// The service behind the control socket.
-pub fn router(queue: Arc<dyn Queue>) -> Router {
-    Router::new().route("/", post(answer)).with_state(queue)
+pub fn router(reach: Reach) -> Router {
+    Router::new().route("/", post(answer)).with_state(reach)
 }
 
 async fn answer(
-    State(queue): State<Arc<dyn Queue>>,
+    State(reach): State<Reach>,
     Json(command): Json<Command>,
 ) -> Result<Json<Value>, (StatusCode, String)> {
-    execute(queue.as_ref(), command)
-        .await
+    let answer = match command {
+        Command::Reload => match reach.packages.reload(Trigger::Command).await {
+            Ok(in_force) => serde_json::to_value(in_force).map_err(ControlError::from),
+            Err(error) => Err(ControlError::Refused(format!(
+                "the old maps stay in force: {}",
+                crate::cli::chain(&error)
+            ))),
+        },
+        command => execute(reach.queue.as_ref(), command).await,
+    };
+    answer
         .map(Json)
         .map_err(|error| (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
 }
@@ -208,6 +235,18 @@ mod tests {
     use queue::{EmbeddedQueue, NewRecord, Options};
 
     use super::*;
+    use crate::{deliver::MappingStep, events::Events, metrics::Metrics, packages::Packages};
+
+    /// The packages of the embedded configuration.
+    fn packages() -> Arc<Reloader> {
+        let text = crate::config::EMBEDDED.to_owned();
+        let loaded = crate::config::load_text("test".into(), text, std::iter::empty());
+        let config = loaded.config.unwrap();
+        let events = Events::new(Arc::new(Metrics::new(&[]).unwrap()));
+        let packages = Packages::load(&config).unwrap();
+        let mapping = Arc::new(MappingStep::new(&config, &packages, &events).unwrap());
+        Arc::new(Reloader::new(config, mapping, events.packages()))
+    }
 
     #[tokio::test]
     async fn the_socket_answers_like_the_queue_itself_and_only_its_owner_may_ask() {
@@ -224,7 +263,11 @@ mod tests {
             std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        tokio::spawn(axum::serve(listener, router(Arc::clone(&queue))).into_future());
+        let reach = Reach {
+            queue: Arc::clone(&queue),
+            packages: packages(),
+        };
+        tokio::spawn(axum::serve(listener, router(reach)).into_future());
 
         let record = NewRecord {
             payload: Bytes::from_static(b"MSH"),
@@ -256,6 +299,11 @@ mod tests {
             }
             assert_eq!(asked, direct);
         }
+        let in_force = ask(&socket, &Command::Reload).await.unwrap();
+        assert_eq!(in_force[0]["packages"][0], "shipped");
+        assert_eq!(in_force[0]["changed"], false);
+        let nobody = execute(queue.as_ref(), Command::Reload).await;
+        assert!(matches!(nobody, Err(ControlError::Refused(why)) if why.contains("no gateway")));
         let refused = ask(
             &socket,
             &Command::Show {

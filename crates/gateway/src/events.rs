@@ -13,11 +13,13 @@ use std::{
 
 mod destination;
 mod listener;
+mod package;
 mod queue_observer;
 mod route;
 
 pub use destination::DestinationEvents;
 pub use listener::ListenerEvents;
+pub use package::PackageEvents;
 pub use queue_observer::QueueEvents;
 pub use route::RouteEvents;
 
@@ -53,6 +55,11 @@ impl Events {
     /// Events of a destination.
     pub fn destination(&self, name: &str) -> DestinationEvents {
         DestinationEvents::new(&self.metrics, name)
+    }
+
+    /// Events of the mapping packages.
+    pub fn packages(&self) -> PackageEvents {
+        PackageEvents::new(&self.metrics)
     }
 
     /// Events of the queue.

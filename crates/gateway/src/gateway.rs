@@ -28,6 +28,7 @@ use crate::{
     metrics::Metrics,
     packages::{PackageError, Packages},
     receive::Receiver,
+    reload::Reloader,
     repository::Repository,
     routes::Routes,
 };
@@ -96,6 +97,7 @@ pub struct Gateway {
     mllp: Vec<(String, MllpListener)>,
     rabbitmq: Vec<Arc<RabbitMqListener>>,
     dispatchers: Vec<Arc<Dispatcher>>,
+    packages: Arc<Reloader>,
     admin: Option<TcpListener>,
     public_keys: serde_json::Value,
     repository: Option<(TcpListener, axum::Router)>,
@@ -152,7 +154,9 @@ impl Gateway {
                     .map(|address| (name.clone(), address)),
             );
         }
-        let dispatchers = dispatchers(&config, &packages, &queue, &events, addresses.repository)?;
+        let mapping = Arc::new(MappingStep::new(&config, &packages, &events)?);
+        let dispatchers = dispatchers(&config, &mapping, &queue, &events, addresses.repository)?;
+        let packages = Arc::new(Reloader::new(config.clone(), mapping, events.packages()));
         let public_keys = public_keys(&config.destinations)?;
         let control = control::listen(&control::socket_path(&config.data_dir))?;
         Ok(Self {
@@ -162,6 +166,7 @@ impl Gateway {
             mllp,
             rabbitmq,
             dispatchers,
+            packages,
             admin,
             public_keys,
             repository,
@@ -180,6 +185,11 @@ impl Gateway {
         Arc::clone(&self.queue)
     }
 
+    /// The mapping packages, for whoever has them read again.
+    pub fn packages(&self) -> Arc<Reloader> {
+        Arc::clone(&self.packages)
+    }
+
     /// Runs until `shutdown` is ready, then drains.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let drain = self.config.drain_timeout;
@@ -190,9 +200,15 @@ impl Gateway {
         let mut servers = JoinSet::new();
         servers.spawn(serve(
             self.control,
-            control::router(Arc::clone(&self.queue)),
+            control::router(control::Reach {
+                queue: Arc::clone(&self.queue),
+                packages: Arc::clone(&self.packages),
+            }),
             serving.clone(),
         ));
+        if self.config.mapping.watch {
+            servers.spawn(self.packages.watch(serving.clone()));
+        }
         if let Some(listener) = self.admin {
             servers.spawn(serve(
                 listener,
@@ -381,12 +397,11 @@ fn public_keys(destinations: &[Destination]) -> Result<serde_json::Value, StartE
 
 fn dispatchers(
     config: &Config,
-    packages: &Packages,
+    mapping: &Arc<MappingStep>,
     queue: &Arc<dyn Queue>,
     events: &Events,
     repository: Option<SocketAddr>,
 ) -> Result<Vec<Arc<Dispatcher>>, StartError> {
-    let mapping = Arc::new(MappingStep::new(config, packages, events)?);
     config
         .destinations
         .iter()
@@ -397,7 +412,7 @@ fn dispatchers(
                 .map_err(|error| StartError::Destination(destination.name.clone(), error))?;
             Ok(Arc::new(Dispatcher::new(
                 destination.clone(),
-                Arc::clone(&mapping),
+                Arc::clone(mapping),
                 stack,
                 Arc::clone(queue),
                 events,

@@ -73,6 +73,10 @@ pub struct Metrics {
     pub(crate) corrupt_records: Counter,
     pub(crate) queue_refused: Counter,
     pub(crate) certificate_expiry: GaugeVec,
+    pub(crate) package_info: GaugeVec,
+    pub(crate) package_reloads: IntCounterVec,
+    pub(crate) package_reload_ok: Count,
+    pub(crate) package_reload_time: GaugeVec,
 }
 
 /// Makes and registers families; the first failure is kept (only a programming error can cause one).
@@ -380,6 +384,25 @@ impl Metrics {
                 "fhirway_tls_cert_expiry_timestamp_seconds",
                 "When a certificate ends",
                 &["cert"],
+            )?,
+            package_info: make.gauge(
+                "fhirway_mapping_package_info",
+                "1 for the mapping in force: its layers, and the fingerprint of its files",
+                &["packages", "hash"],
+            )?,
+            package_reloads: make.counter(
+                "fhirway_mapping_reloads_total",
+                "Times that the mapping packages were read again, by outcome",
+                &["outcome"],
+            )?,
+            package_reload_ok: make.keep(Count::new(
+                "fhirway_mapping_last_reload_successful",
+                "1 when the packages were right the last time they were read; 0: older ones are in force",
+            ))?,
+            package_reload_time: make.gauge(
+                "fhirway_mapping_last_reload_success_timestamp_seconds",
+                "When the packages in force were read",
+                &[],
             )?,
             message_types: MESSAGE_TYPES
                 .iter()

@@ -3,14 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use mapping::{Diagnostic, Layer, Package, Severity, SourceFile};
 
-use crate::config::{Config, PackageSource};
+use crate::config::{Config, PackageSource, Route};
+
+mod folder;
+
+pub use folder::{ENDINGS, FolderError};
 
 /// Path and text of every file of the shipped package.
 static SHIPPED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shipped_package.rs"));
@@ -19,9 +22,9 @@ static SHIPPED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shipped_pa
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackageError {
-    /// A file or folder cannot be read.
-    #[error("cannot read {}", .0.display())]
-    Read(PathBuf, #[source] io::Error),
+    /// A folder that is no package, or a file in it that cannot be read.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The files have mistakes; the text shows all of them.
     #[error("the mapping has {errors} errors:\n{rendered}")]
     Mistakes {
@@ -29,10 +32,38 @@ pub enum PackageError {
         errors: usize,
         /// Each with its line and the likely fix.
         rendered: String,
+        /// The first one in a line, with its place.
+        first: String,
     },
+    /// A route sets a policy that its packages do not have, or to a value it cannot have.
+    #[error("routes.{route}.policies.{policy}: {why}")]
+    Policy {
+        /// The route.
+        route: String,
+        /// The policy.
+        policy: String,
+        /// What is wrong, and what to write.
+        why: String,
+    },
+    /// A mistake in the gateway itself.
+    #[error("internal error while reading the packages")]
+    Panicked,
     /// A name that no package has; a checked configuration has none.
     #[error("there is no package `{0}`")]
     Unknown(String),
+}
+
+impl PackageError {
+    /// For a log: the first mistake with its place, and how many there are.
+    pub fn in_one_line(&self) -> String {
+        match self {
+            Self::Mistakes { errors, first, .. } => {
+                let more = errors.saturating_sub(1);
+                format!("{first} (and {more} more; fhirway mapping check shows all)")
+            }
+            other => crate::cli::chain(other),
+        }
+    }
 }
 
 /// The layer of the shipped package.
@@ -47,48 +78,12 @@ pub fn shipped() -> Layer {
     }
 }
 
-/// The layer of a folder: every YAML and CSV file below it, but for `tests/` and `examples/`.
+/// The layer of a folder.
 ///
 /// # Errors
-/// [`PackageError::Read`].
+/// [`PackageError::Folder`].
 pub fn folder(path: &Path) -> Result<Layer, PackageError> {
-    let mut files = Vec::new();
-    walk(path, path, &mut files)?;
-    files.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(Layer {
-        name: path.display().to_string().trim_end_matches('/').to_owned(),
-        files,
-    })
-}
-
-fn walk(root: &Path, folder: &Path, files: &mut Vec<SourceFile>) -> Result<(), PackageError> {
-    let at = |error| PackageError::Read(folder.to_owned(), error);
-    for entry in fs::read_dir(folder).map_err(at)? {
-        let path = entry.map_err(at)?.path();
-        if path.is_dir() {
-            if path
-                .file_name()
-                .is_none_or(|name| name != "tests" && name != "examples")
-            {
-                walk(root, &path, files)?;
-            }
-        } else if path.extension().is_some_and(|extension| {
-            extension == "yaml" || extension == "yml" || extension == "csv"
-        }) {
-            let text = fs::read_to_string(&path)
-                .map_err(|error| PackageError::Read(path.clone(), error))?;
-            let name = path.strip_prefix(root).unwrap_or(&path);
-            let parts: Vec<_> = name
-                .components()
-                .map(|part| part.as_os_str().to_string_lossy())
-                .collect();
-            files.push(SourceFile {
-                path: parts.join("/"),
-                text,
-            });
-        }
-    }
-    Ok(())
+    Ok(folder::read(path)?)
 }
 
 /// Compiles layers; warnings are returned beside the package.
@@ -99,13 +94,15 @@ pub fn compile(layers: &[Layer]) -> Result<(Arc<Package>, Vec<Diagnostic>), Pack
     let (package, diagnostics) = Package::compile(layers);
     match package {
         Some(package) => Ok((Arc::new(package), diagnostics)),
-        None => Err(PackageError::Mistakes {
-            errors: diagnostics
-                .iter()
-                .filter(|diagnostic| diagnostic.severity == Severity::Error)
-                .count(),
-            rendered: render(layers, &diagnostics, false),
-        }),
+        None => {
+            let is_error = |found: &&Diagnostic| found.severity == Severity::Error;
+            let first = diagnostics.iter().find(is_error);
+            Err(PackageError::Mistakes {
+                errors: diagnostics.iter().filter(is_error).count(),
+                rendered: render(layers, &diagnostics, false),
+                first: first.map(Diagnostic::one_line).unwrap_or_default(),
+            })
+        }
     }
 }
 
@@ -139,7 +136,17 @@ impl Packages {
             let (package, _) = compile(&layers)?;
             packages.insert(names.clone(), package);
         }
+        for route in &config.routes {
+            if let Some(package) = packages.get(&route.packages) {
+                check_policies(route, package)?;
+            }
+        }
         Ok(Self(packages))
+    }
+
+    /// Every combination of layers, with its package.
+    pub fn iter(&self) -> impl Iterator<Item = (&Vec<String>, &Arc<Package>)> {
+        self.0.iter()
     }
 
     /// The package of these layers.
@@ -148,10 +155,49 @@ impl Packages {
     }
 }
 
+/// The folders that the routes of a configuration use.
+pub fn folders(config: &Config) -> Vec<PathBuf> {
+    let names: BTreeSet<&String> = config
+        .routes
+        .iter()
+        .flat_map(|route| &route.packages)
+        .collect();
+    let sources = names
+        .into_iter()
+        .filter_map(|name| config.packages.get(name));
+    sources
+        .filter_map(|source| match source {
+            PackageSource::Embedded => None,
+            PackageSource::Folder(path) => Some(path.clone()),
+        })
+        .collect()
+}
+
+/// A policy that nothing asks for would be a decision that is silently not taken.
+fn check_policies(route: &Route, package: &Package) -> Result<(), PackageError> {
+    for (policy, value) in &route.policies {
+        let known = package.policies().find(|(name, ..)| name == policy);
+        let why = match known {
+            Some((_, _, values, _)) if values.iter().any(|known| known == value) => continue,
+            Some((_, _, values, _)) => format!("`{value}` is not one of {}", values.join(", ")),
+            None => {
+                let names: Vec<&str> = package.policies().map(|(name, ..)| name).collect();
+                format!("there is no such policy; there are {}", names.join(", "))
+            }
+        };
+        return Err(PackageError::Policy {
+            route: route.name.clone(),
+            policy: policy.clone(),
+            why,
+        });
+    }
+    Ok(())
+}
+
 fn layer(config: &Config, name: &str) -> Result<Layer, PackageError> {
     match config.packages.get(name) {
         Some(PackageSource::Embedded) => Ok(shipped()),
-        Some(PackageSource::Folder(path)) => folder(path),
+        Some(PackageSource::Folder(path)) => Ok(folder::read(path)?),
         None => Err(PackageError::Unknown(name.to_owned())),
     }
 }

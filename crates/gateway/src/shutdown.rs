@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C: the first asks for a drain, the second ends the process at once.
+//! SIGTERM and Ctrl-C: the first asks for a drain, the second ends the process at once. SIGHUP asks to read again.
 
 use std::process;
 
@@ -18,6 +18,15 @@ pub async fn requested() {
         warn!(event = "stopped_at_once");
         process::exit(130);
     });
+}
+
+/// Calls `ask` for each SIGHUP, for ever.
+pub async fn hangups<F: Future<Output = ()>>(ask: impl Fn() -> F) {
+    let mut hangup = listen(SignalKind::hangup());
+    loop {
+        one(&mut hangup).await;
+        ask().await;
+    }
 }
 
 fn listen(kind: SignalKind) -> Option<Signal> {

@@ -7,6 +7,7 @@ use super::Outcome;
 mod check;
 mod coverage;
 mod explain;
+mod reload;
 mod show;
 mod table;
 mod test;
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Check(check::Args),
     Coverage(coverage::Args),
     Explain(explain::Args),
+    Reload(reload::Args),
     Show(show::Args),
     #[command(subcommand)]
     Table(table::Command),
@@ -36,6 +38,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
         Command::Check(args) => check::run(args),
         Command::Coverage(args) => coverage::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Reload(args) => reload::run(args),
         Command::Show(args) => show::run(args),
         Command::Table(command) => table::run(command),
         Command::Test(args) => test::run(args),

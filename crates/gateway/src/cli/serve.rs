@@ -1,12 +1,15 @@
 //! `fhirway serve`: run the gateway.
 
+use std::sync::Arc;
+
 use super::{ConfigArg, Failure, Outcome, Verdict, load_config, runtime};
-use crate::{gateway::Gateway, logging, shutdown};
+use crate::{gateway::Gateway, logging, reload::Trigger, shutdown};
 
 /// Run the gateway until SIGTERM or Ctrl-C.
 ///
 /// Nothing is accepted before the configuration and the mapping are found right, the queue is open and every
-/// port is bound. At the end what is in flight is finished; a second signal ends at once.
+/// port is bound. At the end what is in flight is finished; a second signal ends at once. SIGHUP reads the mapping
+/// packages again, and keeps the old ones if there is a mistake.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,6 +31,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
         let gateway = Gateway::start(config)
             .await
             .map_err(|error| Failure::run(&error))?;
+        let packages = gateway.packages();
+        tokio::spawn(shutdown::hangups(move || {
+            let packages = Arc::clone(&packages);
+            // What is wrong has been logged and counted.
+            async move { drop(packages.reload(Trigger::Signal).await) }
+        }));
         gateway.run(shutdown::requested()).await;
         Ok(Verdict::Good)
     })

@@ -80,3 +80,5 @@ pub const KEEP_DEAD: Option<Duration> = Some(Duration::from_secs(90 * 24 * 3600)
 pub const QUEUE_BYTES: Option<u64> = Some(20 << 30);
 /// How often TLS files are looked at.
 pub const TLS_RELOAD: Option<Duration> = Some(Duration::from_secs(60));
+/// How long the mapping of one message may take.
+pub const MAPPING_TIME: Duration = Duration::from_secs(20);

@@ -24,6 +24,11 @@ pub fn as_option_duration<S: Serializer>(
     }
 }
 
+/// Serialises a size as `16MiB`.
+pub fn as_bytes<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&units::show_bytes(*bytes))
+}
+
 /// Serialises a size as `16MiB`, and none as `off`.
 pub fn as_option_bytes<S: Serializer>(
     bytes: &Option<u64>,

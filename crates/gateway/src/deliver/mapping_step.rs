@@ -2,16 +2,19 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Instant};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use fhir::bundle::{BundleKind, BundleOptions, Ids};
 use hl7v2::ParseOptions;
 use jiff::tz::TimeZone;
-use mapping::Context;
+use mapping::{Context, Deadline};
 use queue::{Lease, RecordId};
 use upstream::Request;
 
 use crate::{
-    config::{self, Config, Destination, listener::Content, route::OnPoison},
+    config::{
+        self, Config, Destination, listener::Content, mapping::MessageLimits, route::OnPoison,
+    },
     convert::{ConvertFailure, Converted, Engine, Settings, is_error},
     events::{Events, RouteEvents},
     packages::Packages,
@@ -25,14 +28,19 @@ pub struct Setup(String);
 
 /// Maps records of all routes.
 pub struct MappingStep {
+    /// Replaced as a whole; who maps a message keeps what was there when it began.
+    engines: ArcSwap<Engines>,
+    limits: MessageLimits,
     routes: BTreeMap<String, RouteStep>,
     listeners: BTreeMap<String, ListenerStep>,
     naming_base: String,
 }
 
+/// An engine for each combination of layers.
+type Engines = BTreeMap<Vec<String>, Arc<Engine>>;
+
 struct RouteStep {
     config: config::Route,
-    engine: Arc<Engine>,
     events: Arc<RouteEvents>,
 }
 
@@ -63,20 +71,15 @@ impl MappingStep {
     /// # Errors
     /// [`Setup`].
     pub fn new(config: &Config, packages: &Packages, events: &Events) -> Result<Self, Setup> {
-        let mut engines: BTreeMap<&Vec<String>, Arc<Engine>> = BTreeMap::new();
         let mut routes = BTreeMap::new();
         for route in &config.routes {
-            let package = packages
+            packages
                 .get(&route.packages)
                 .ok_or_else(|| Setup(route.name.clone()))?;
-            let engine = engines
-                .entry(&route.packages)
-                .or_insert_with(|| Arc::new(Engine::new(Arc::clone(package))));
             routes.insert(
                 route.name.clone(),
                 RouteStep {
                     config: route.clone(),
-                    engine: Arc::clone(engine),
                     events: Arc::new(events.route(&route.name)),
                 },
             );
@@ -94,10 +97,27 @@ impl MappingStep {
             .map(|each| (each.name.clone(), listener(&each.content)))
             .collect();
         Ok(Self {
+            engines: ArcSwap::from_pointee(engines(packages)),
+            limits: config.mapping.limits,
             routes,
             listeners,
             naming_base: config.naming_base.clone(),
         })
+    }
+
+    /// From now on messages are mapped with these packages; those being mapped finish with what they began with.
+    pub fn replace(&self, packages: &Packages) {
+        self.engines.store(Arc::new(engines(packages)));
+    }
+
+    /// The fingerprints of what is in force, by the layers.
+    pub fn hashes(&self) -> BTreeMap<Vec<String>, String> {
+        let engines = self.engines.load();
+        let hash = |engine: &Engine| engine.package().hash().to_owned();
+        engines
+            .iter()
+            .map(|(names, engine)| (names.clone(), hash(engine)))
+            .collect()
     }
 
     /// Events of a route that is still configured.
@@ -128,6 +148,9 @@ impl MappingStep {
 
     fn map_now(&self, lease: &Lease, destination: &Destination) -> Result<Mapped, MapFailure> {
         let route = self.routes.get(&lease.route).ok_or(MapFailure::NoRoute)?;
+        let engine = self.engines.load().get(&route.config.packages).cloned();
+        let engine = engine.ok_or(MapFailure::NoRoute)?;
+        let (started, time) = (Instant::now(), self.limits.time);
         let listener = self.listeners.get(&lease.listener);
         let default = ParseOptions::default();
         let context = Context {
@@ -139,6 +162,8 @@ impl MappingStep {
             zone: listener.and_then(|listener| listener.zone.clone()),
             naming_base: self.naming_base.clone(),
             policies: route.config.policies.clone(),
+            limits: self.limits.engine(),
+            deadline: Deadline::new(move || started.elapsed() >= time),
         };
         let settings = Settings {
             parse: listener.map_or(&default, |listener| &listener.parse),
@@ -146,8 +171,7 @@ impl MappingStep {
             bundle: bundle_options(destination),
             validation: route.config.validation,
         };
-        let started = Instant::now();
-        match route.engine.convert(&lease.payload, &settings) {
+        match engine.convert(&lease.payload, &settings) {
             Ok(converted) => {
                 report(&route.events, lease.record, &converted, started);
                 if converted.park {
@@ -167,6 +191,13 @@ impl MappingStep {
             }
         }
     }
+}
+
+fn engines(packages: &Packages) -> Engines {
+    packages
+        .iter()
+        .map(|(names, package)| (names.clone(), Arc::new(Engine::new(Arc::clone(package)))))
+        .collect()
 }
 
 fn report(events: &RouteEvents, record: RecordId, converted: &Converted, started: Instant) {
