@@ -453,6 +453,7 @@ pub(crate) enum Helper {
     Earlier,
     Minutes,
     Lines,
+    Sections,
     Beside,
     Base64,
 }
@@ -546,6 +547,7 @@ impl Helper {
             "earlier" => (Helper::Earlier, 3, 3),
             "minutes" => (Helper::Minutes, 2, 2),
             "lines" => (Helper::Lines, 1, 12),
+            "sections" => (Helper::Sections, 2, 13),
             "beside" => (Helper::Beside, 3, 4),
             "base64" => (Helper::Base64, 1, 1),
             _ => return None,
@@ -579,6 +581,7 @@ impl Helper {
         "earlier",
         "minutes",
         "lines",
+        "sections",
         "beside",
         "base64",
         "if",

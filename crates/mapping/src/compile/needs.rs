@@ -159,7 +159,9 @@ fn of_template(template: &Template) -> Option<Vec<Access>> {
 fn of_call(call: &Call) -> Option<Vec<Access>> {
     match call.helper {
         // Those that make something of nothing, or look at several segments.
-        Helper::Authority | Helper::Sender | Helper::Lines | Helper::Beside => None,
+        Helper::Authority | Helper::Sender | Helper::Lines | Helper::Sections | Helper::Beside => {
+            None
+        }
         Helper::Default => any_of(call.arguments.iter().map(of_argument)),
         // Its separator is read in any case.
         Helper::Join if !matches!(call.arguments.get(1), None | Some(Argument::Text(_))) => None,

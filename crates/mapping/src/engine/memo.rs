@@ -330,7 +330,10 @@ impl Inputs {
 
     fn call(&mut self, call: &Call, top: bool) {
         // It looks at segments that no path names.
-        self.unsteady |= matches!(call.helper, Helper::Lines | Helper::Beside);
+        self.unsteady |= matches!(
+            call.helper,
+            Helper::Lines | Helper::Sections | Helper::Beside
+        );
         call.arguments
             .iter()
             .for_each(|argument| self.argument(argument, top));

@@ -159,7 +159,7 @@ impl<'r> Run<'r> {
                 }
                 return None;
             }
-            Helper::Lines => return self.lines(call, here),
+            Helper::Lines | Helper::Sections => return self.lines(call, here),
             Helper::Beside => return self.beside(call, here),
             Helper::Later | Helper::Earlier | Helper::Minutes => {
                 let found = self.length(call, here).map(Cow::Owned);
@@ -293,32 +293,59 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// The texts of a field in all segments of its name, in this group and the groups inside it, a line each. Behind the
-    /// field may stand another one of the segment with the values that count.
+    /// The texts of a field in all segments of its name, in this group and the groups inside it, a line each; for `sections` with a
+    /// heading wherever that changes. Behind them may stand another field of the segment with the values that count.
     fn lines(&mut self, call: &'r Call, here: &Here<'r>) -> Option<Cow<'r, str>> {
-        let (Argument::Value(field), rest) = call.arguments.split_first()? else {
+        let (Argument::Value(field), mut rest) = call.arguments.split_first()? else {
             return None;
         };
         let Root::Segment(name) = field.root else {
             return None;
         };
+        let mut heading = None;
+        if call.helper == Helper::Sections
+            && let Some((Argument::Value(access), others)) = rest.split_first()
+        {
+            (heading, rest) = (Some(*access), others);
+        }
         let mut segments = Vec::new();
         self.all_in_group(here.group, name, &mut segments);
-        let mut text = String::new();
-        for segment in segments {
-            let there = Here::new(segment, here.group);
-            if let Some((Argument::Value(filter), values)) = rest.split_first() {
-                let filter = self.node(*filter, &there)?;
-                let found = self.peek(filter);
-                let mut values = values.iter();
-                if !values.any(|value| matches!(value, Argument::Text(value) if *value == *found)) {
-                    continue;
-                }
-                self.text(filter);
+        if let Some((Argument::Value(filter), values)) = rest.split_first() {
+            segments.retain(|segment| {
+                let there = Here::new(*segment, here.group);
+                self.node(*filter, &there).is_some_and(|node| {
+                    let found = self.peek(node);
+                    let mut values = values.iter();
+                    values.any(|value| matches!(value, Argument::Text(value) if *value == *found))
+                })
+            });
+            for segment in &segments {
+                let node = self.node(*filter, &Here::new(*segment, here.group));
+                node.and_then(|node| self.text(node));
             }
-            let node = self.node(*field, &there)?;
+        }
+        let mut text = String::new();
+        let mut headings: Vec<Cow<'r, str>> = Vec::new();
+        if let Some(access) = heading {
+            for segment in &segments {
+                let node = self.node(access, &Here::new(*segment, here.group));
+                headings.push(node.and_then(|node| self.text(node)).unwrap_or_default());
+            }
+            // One heading for all is the title of the whole.
+            if headings.windows(2).all(|pair| pair.first() == pair.last()) {
+                headings.clear();
+            }
+        }
+        let mut shown = None;
+        for (number, segment) in segments.into_iter().enumerate() {
+            let node = self.node(*field, &Here::new(segment, here.group))?;
             if !text.is_empty() {
                 text.push('\n');
+            }
+            let title = headings.get(number).filter(|title| !title.is_empty());
+            if title.is_some() && title != shown {
+                shown = title;
+                text.extend(title.map(|title| format!("{title}:\n")));
             }
             // An empty line divides paragraphs.
             if let Some(line) = self.whole(node) {

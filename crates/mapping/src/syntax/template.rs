@@ -238,19 +238,27 @@ fn call(
         )
         .help("write `beside OBX-5 OBX-3 \"29769-7\" OBX-4`"));
     }
-    let filtered = matches!(
-        arguments.as_slice(),
-        [_] | [_, Argument::Value(_), Argument::Text(_), ..]
-    );
-    if helper == Helper::Lines
-        && !(matches!(arguments.first(), Some(Argument::Value(_))) && filtered)
+    let headed = usize::from(helper == Helper::Sections);
+    let paths = arguments
+        .iter()
+        .take_while(|argument| matches!(argument, Argument::Value(_)))
+        .count();
+    let texts = arguments.len() - paths;
+    let joined = matches!(helper, Helper::Lines | Helper::Sections);
+    // a filter and its values, or neither
+    if joined
+        && (paths, texts.min(1)) != (1 + headed, 0)
+        && (paths, texts.min(1)) != (2 + headed, 1)
     {
         return Err(SyntaxError::new(
             Code::BadTemplate,
             0,
-            "`lines` takes a path, and behind it a second path with the values that count",
+            format!(
+                "`{name}` takes {}, and behind it another path with the values that count",
+                if headed == 0 { "a path" } else { "a path and that of its heading" }
+            ),
         )
-        .help("write `lines OBX-5`, or `lines OBX-5 OBX-2 \"TX\" \"FT\"`"));
+        .help("write `lines OBX-5`, `lines OBX-5 OBX-2 \"TX\" \"FT\"`, or `sections OBX-5 OBX-3.2 OBX-2 \"TX\"`"));
     }
     Ok(Call { helper, arguments })
 }

@@ -324,3 +324,26 @@ fn beside_finds_the_partner_of_a_segment() {
     let expected = [Value::from("first"), Value::from("second"), Value::Null];
     assert_eq!(found, expected.iter().collect::<Vec<_>>());
 }
+
+#[test]
+fn sections_have_their_headings() {
+    let rules = r#"name: [ { text: "{{sections OBX-5 OBX-3.2 OBX-2 \"TX\"}}" } ]"#;
+    let text = |segments: &[&str]| {
+        let mut all = vec!["PID|||1^^^A||Roe"];
+        all.extend_from_slice(segments);
+        admit(rules, &all).only("Patient")["name"][0]["text"].clone()
+    };
+    assert_eq!(
+        text(&[
+            "OBX|1|TX|F^Findings||Clear.",
+            "OBX|2|TX|F^Findings||No fluid.",
+            "OBX|3|NM|X||1",
+            "OBX|4|TX|I^Impression||Well."
+        ]),
+        "Findings:\nClear.\nNo fluid.\nImpression:\nWell."
+    );
+    assert_eq!(
+        text(&["OBX|1|TX|F^Findings||Clear.", "OBX|2|TX|F^Findings||Dry."]),
+        "Clear.\nDry."
+    );
+}

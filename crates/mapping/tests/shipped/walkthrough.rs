@@ -34,10 +34,9 @@ fn a_message_type_is_added_without_rust() {
     assert_eq!(
         paths,
         [
-            "messages/MDM_T02.yaml",
-            "segments/OBX/DocumentReference.yaml",
-            "segments/TXA/DocumentReference.yaml",
-            "tables/DocumentCompletionStatus.yaml"
+            "messages/SRM_S01.yaml",
+            "segments/ARQ/Appointment.yaml",
+            "tables/RequestPriority.yaml"
         ]
     );
     let site = Layer {
@@ -45,40 +44,41 @@ fn a_message_type_is_added_without_rust() {
         files,
     };
     let segments = [
-        "EVN|T02|20240301101530+0100",
+        "ARQ|R1^WARD|||||CHECK|FOLLOWUP^^HL70276||30|min|20240318^20240322|R|||7^Grey^Meg^^^^^^NORTH||||8^Hill^Jo^^^^^^NORTH",
         "PID|1||4711^^^NORTH^MR||Roe^Ann||19850412|F",
-        "PV1|1|I|WARD^1^A|||||||||||||||V100^^^NORTH^VN",
-        "TXA|1|DS^Discharge summary^HL70270|TX|||20240301090000+0100|20240301100000+0100||7^Grey^Meg^^^^^^NORTH|||D1^NORTH|||||AU||AV",
-        "OBX|1|ED|DS^Discharge summary^L||^application^pdf^Base64^JVBERi0xLjQK||||||F",
+        "RGS|1",
+        "AIS|1||24623002^Exercise ECG^SCT",
     ];
-    let text = message("MDM^T02^MDM_T02", &segments);
+    let text = message("SRM^S01^SRM_S01", &segments);
     let alone = convert(&package(&[shipped_layer()]), &text);
-    assert!(alone.report.fallback, "the shipped package has no MDM_T02");
+    assert!(alone.report.fallback, "the shipped package has no SRM_S01");
 
     let made = convert(&package(&[shipped_layer(), site]), &text);
-    assert_eq!(made.report.message_map, "MDM_T02");
+    assert_eq!(made.report.message_map, "SRM_S01");
     assert!(!made.report.fallback);
-    let document = made.only("DocumentReference");
-    assert_eq!(document["status"], "current", "{}", made.json);
-    assert_eq!(document["docStatus"], "final");
-    assert_eq!(document["identifier"][0]["value"], "D1");
-    assert_eq!(document["content"][0]["attachment"]["data"], "JVBERi0xLjQK");
+    let appointment = made.only("Appointment");
+    assert_eq!(appointment["status"], "proposed", "{}", made.json);
+    assert_eq!(appointment["priority"], 5);
+    assert_eq!(appointment["minutesDuration"], 30);
+    assert_eq!(appointment["identifier"][0]["value"], "R1");
+    assert_eq!(appointment["requestedPeriod"][0]["end"], "2024-03-22");
     assert_eq!(
-        document["content"][0]["attachment"]["title"],
-        "Discharge summary"
+        appointment["serviceType"][0]["coding"][0]["display"],
+        "Exercise ECG"
     );
-    assert_eq!(document["subject"]["reference"], made.url("Patient"));
+    let participants = appointment["participant"].as_array().unwrap();
     assert_eq!(
-        document["context"]["encounter"][0]["reference"],
-        made.url("Encounter")
-    );
-    assert_eq!(
-        made.target(&document["author"][0])["name"][0]["family"],
+        made.target(&participants[0]["actor"])["name"][0]["family"],
         "Grey"
+    );
+    assert!(
+        participants
+            .iter()
+            .any(|one| one["actor"]["reference"] == made.url("Patient"))
     );
     assert_eq!(
         made.only("MessageHeader")["focus"][0]["reference"],
-        made.url("DocumentReference")
+        made.url("Appointment")
     );
     assert_eq!(
         made.entry("Patient")["request"]["method"],
