@@ -20,6 +20,8 @@ mod explain;
 mod help;
 #[path = "commands/mapping_check.rs"]
 mod mapping_check;
+#[path = "commands/mapping_diff.rs"]
+mod mapping_diff;
 #[path = "commands/mapping_explain.rs"]
 mod mapping_explain;
 #[path = "commands/mapping_show.rs"]

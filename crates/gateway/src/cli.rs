@@ -12,6 +12,7 @@ mod files;
 mod mapping;
 mod options;
 mod output;
+mod pipeline;
 mod queue;
 mod send;
 mod serve;

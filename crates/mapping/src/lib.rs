@@ -8,6 +8,7 @@ mod compile;
 mod context;
 mod coverage;
 mod diagnostic;
+pub mod diff;
 mod engine;
 pub mod explain;
 mod notes;

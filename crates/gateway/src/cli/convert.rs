@@ -15,16 +15,14 @@ use super::{
     Failure, Outcome, Verdict, files,
     options::{BundleForm, ContextOptions, PackageOptions},
     output,
+    pipeline::{self, Job},
 };
 use crate::{
     config::route::Validation,
     convert::{ConvertFailure, Converted, Engine, Settings, is_error},
 };
 
-mod pipeline;
 mod report;
-
-use pipeline::Job;
 
 /// Convert HL7 v2 messages to FHIR Bundles.
 ///
@@ -154,6 +152,18 @@ fn create(path: &PathBuf) -> Result<Sink, Failure> {
     Ok(BufWriter::with_capacity(1 << 16, Box::new(file)))
 }
 
+/// What became of a message.
+struct Done {
+    /// The line (or document) to write.
+    line: Vec<u8>,
+    /// The line of the report; empty without one.
+    report: Vec<u8>,
+    /// Whether it could not be converted.
+    failed: bool,
+    /// Number of its input, from 0.
+    input: usize,
+}
+
 /// What every thread needs.
 struct Converter {
     engine: Engine,
@@ -183,7 +193,7 @@ impl Converter {
     }
 
     /// One message: a Bundle, or an OperationOutcome in its place.
-    fn one(&self, job: &Job) -> pipeline::Done {
+    fn one(&self, job: &Job) -> Done {
         let result = match &job.content {
             Ok((bytes, range)) => self.convert(bytes.get(range.clone()).unwrap_or_default()),
             Err(why) => Err(ConvertFailure::Parse(why.clone())),
@@ -199,7 +209,7 @@ impl Converter {
             Err(failure) => self.outcome(&failure),
         };
         line.push(b'\n');
-        pipeline::Done {
+        Done {
             line,
             report,
             failed,

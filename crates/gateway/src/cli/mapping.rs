@@ -6,6 +6,7 @@ use super::Outcome;
 
 mod check;
 mod coverage;
+mod diff;
 mod explain;
 mod reload;
 mod show;
@@ -19,12 +20,14 @@ Examples:
   fhirway mapping check                      the shipped package
   fhirway mapping check mappings site        a base folder and an overlay
   fhirway mapping coverage --missing         rows of the guide that no map does
+  fhirway mapping diff shipped site feed/    what another package makes of the same messages
   fhirway mapping explain message.hl7        what became of every field of a message
   fhirway mapping show PID/Patient --overlay site   the merged map, and where each line comes from
   fhirway mapping test mappings              the tests of a package")]
 pub(crate) enum Command {
     Check(check::Args),
     Coverage(coverage::Args),
+    Diff(diff::Args),
     Explain(explain::Args),
     Reload(reload::Args),
     Show(show::Args),
@@ -37,6 +40,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
     match command {
         Command::Check(args) => check::run(args),
         Command::Coverage(args) => coverage::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Reload(args) => reload::run(args),
         Command::Show(args) => show::run(args),

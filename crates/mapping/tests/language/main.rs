@@ -17,6 +17,7 @@ mod checks;
 mod conditions;
 mod coverage;
 mod diagnostics;
+mod diff;
 mod explain;
 mod fixture;
 mod identity;

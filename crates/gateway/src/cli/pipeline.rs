@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use crate::cli::{
+use super::{
     Failure,
     files::{self, Input},
 };
@@ -23,45 +23,33 @@ const WINDOW: usize = 1024;
 const CHUNK: usize = 8;
 
 /// One message to convert.
-pub(super) struct Job {
+pub(crate) struct Job {
     /// Name of the input.
-    pub(super) name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// Number of the input, from 0.
-    pub(super) input: usize,
+    pub(crate) input: usize,
     /// Number of the message in its input, from 1.
-    pub(super) message: usize,
+    pub(crate) message: usize,
     /// The bytes of the input and where the message stands, or why they cannot be read.
-    pub(super) content: Result<(Arc<Vec<u8>>, Range<usize>), String>,
-}
-
-/// What became of a message.
-pub(super) struct Done {
-    /// The line (or document) to write.
-    pub(super) line: Vec<u8>,
-    /// The line of the report; empty without one.
-    pub(super) report: Vec<u8>,
-    /// Whether it could not be converted.
-    pub(super) failed: bool,
-    /// Number of its input, from 0.
-    pub(super) input: usize,
+    pub(crate) content: Result<(Arc<Vec<u8>>, Range<usize>), String>,
 }
 
 type Chunk<T> = (u64, Vec<T>);
 
-/// Converts all inputs with `jobs` threads and hands the results to `write` in input order. An error of
+/// Does `convert` for all messages of the inputs with `jobs` threads and hands the results to `write` in input order. An error of
 /// `write` ends everything.
 ///
 /// # Errors
 /// The error of `write`.
-pub(super) fn run(
+pub(crate) fn run<D: Send>(
     inputs: &[Input],
     jobs: usize,
-    convert: impl Fn(Job) -> Done + Sync,
-    mut write: impl FnMut(Done) -> Result<(), Failure>,
+    convert: impl Fn(Job) -> D + Sync,
+    mut write: impl FnMut(D) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let (permit, permits) = mpsc::sync_channel::<()>(WINDOW / CHUNK);
     let (hand_out, work) = mpsc::sync_channel::<Chunk<Job>>(jobs * 2);
-    let (hand_back, results) = mpsc::sync_channel::<Chunk<Done>>(WINDOW / CHUNK);
+    let (hand_back, results) = mpsc::sync_channel::<Chunk<D>>(WINDOW / CHUNK);
     let work = Mutex::new(work);
     thread::scope(|scope| {
         scope.spawn(move || read(inputs, &permit, &hand_out));
@@ -137,10 +125,10 @@ fn read(inputs: &[Input], permit: &SyncSender<()>, hand_out: &SyncSender<Chunk<J
 }
 
 /// Writes the chunks by number, keeping those that came early.
-fn in_order(
-    results: &Receiver<Chunk<Done>>,
+fn in_order<D>(
+    results: &Receiver<Chunk<D>>,
     permits: &Receiver<()>,
-    write: &mut impl FnMut(Done) -> Result<(), Failure>,
+    write: &mut impl FnMut(D) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut early = BTreeMap::new();
     let mut expected = 0;
@@ -177,17 +165,11 @@ mod tests {
             if job.input.is_multiple_of(5) {
                 thread::sleep(Duration::from_millis(5));
             }
-            let line = format!("{}:{}", job.input, job.message).into_bytes();
-            Done {
-                line,
-                report: Vec::new(),
-                failed: false,
-                input: job.input,
-            }
+            format!("{}:{}", job.input, job.message)
         };
         let mut seen = Vec::new();
         run(&inputs, 4, convert, |done| {
-            seen.push(String::from_utf8(done.line).unwrap());
+            seen.push(done);
             Ok(())
         })
         .unwrap();
@@ -206,12 +188,7 @@ mod tests {
             "MSH|^~\\&|A|B|||20260101||ADT^A01|1|P|2.5\r".repeat(20_000),
         )
         .unwrap();
-        let convert = |job: Job| Done {
-            line: Vec::new(),
-            report: Vec::new(),
-            failed: false,
-            input: job.input,
-        };
+        let convert = |job: Job| job.input;
         let mut written = 0;
         let result = run(&[Input::File(path)], 3, convert, |_| {
             written += 1;
@@ -228,15 +205,10 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_a_message_that_fails() {
         let inputs = [Input::File("/no/such/file.hl7".into())];
-        let convert = |job: Job| Done {
-            line: Vec::new(),
-            report: Vec::new(),
-            failed: job.content.is_err(),
-            input: job.input,
-        };
+        let convert = |job: Job| job.content.is_err();
         let mut failed = 0;
-        run(&inputs, 2, convert, |done| {
-            failed += usize::from(done.failed);
+        run(&inputs, 2, convert, |bad| {
+            failed += usize::from(bad);
             Ok(())
         })
         .unwrap();
