@@ -71,6 +71,10 @@ PRACTICE = [
 # A last field that stands for all the fields behind it, too: how many are listed.
 SUCCESSIVE = {("QPD", 3): 20}
 
+# Any segment may stand there; what immunization registries answer has groups: (structure, as it is written, as it is meant).
+MEANT = [("RSP_K11", "SEGMENT_PATTERN?(****)",
+          "SEGMENT_PATTERN*(PID? PD1? NK1* PV1? PV2? GT1* INSURANCE*(IN1 IN2? IN3?) ORDER*(ORC TIMING*(TQ1 TQ2*) RXA RXR? OBSERVATION*(OBX NTE*)) ****)")]
+
 # Structure ids of 2.2, where each event had its own; later messages that carry
 # one mean the event, and the event decides.
 EVENT_ONLY = "ADT_A04 ADT_A07 ADT_A08 ADT_A10 ADT_A13 ADT_A14 ADT_A22 ADT_A23 ADT_A25 ADT_A26 " \
@@ -596,7 +600,10 @@ def lines(sources, names, titles, table_0354):
         trees = defaultdict(int)
         for version in VERSIONS:
             if name in sources[version]["structures"]:
-                trees[write_tree(sources[version]["structures"][name])] |= BIT[version]
+                tree = write_tree(sources[version]["structures"][name])
+                for structure, written, meant in MEANT:
+                    tree = tree.replace(written, meant) if structure == name else tree
+                trees[tree] |= BIT[version]
         for tree, mask in sorted(trees.items(), key=lambda item: item[1]):
             yield f" {mask:x} {tree}"
     for (code, event), name in sorted(events(sources["2.9"]["structures"], table_0354).items()):
