@@ -24,6 +24,8 @@ mod mapping_check;
 mod mapping_diff;
 #[path = "commands/mapping_explain.rs"]
 mod mapping_explain;
+#[path = "commands/mapping_schema.rs"]
+mod mapping_schema;
 #[path = "commands/mapping_show.rs"]
 mod mapping_show;
 #[path = "commands/mapping_table.rs"]

@@ -28,6 +28,7 @@ use fhir::definitions::{Definitions, r4};
 use crate::diagnostic::{Code, Diagnostic, closest};
 use crate::plan::{BoundId, Makes, MapId, Origin, OriginId, Plan, TableId};
 use crate::syntax::SyntaxError;
+use crate::vocabulary::Vocabulary;
 use crate::yaml::{Node, Span};
 
 pub(crate) use layers::{Documents, Files};
@@ -208,6 +209,14 @@ impl Compiler {
             diagnostic = diagnostic.part_of(node, error.at, length);
         }
         self.diagnostics.push(diagnostic);
+    }
+
+    /// A key must be one of the language's.
+    pub(crate) fn known_key(&mut self, key: &Node, name: &str, vocabulary: &Vocabulary) {
+        if !vocabulary.has(name) {
+            let message = format!("{} has no key `{name}`", vocabulary.owner);
+            self.error(Code::UnknownKey, key.span, message, vocabulary.help(name));
+        }
     }
 
     pub(crate) fn origin(&mut self, span: Span) -> OriginId {

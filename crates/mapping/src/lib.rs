@@ -16,10 +16,12 @@ mod package;
 mod plan;
 mod report;
 mod sarif;
+mod schema;
 mod show;
 mod syntax;
 pub mod tables;
 pub mod testing;
+mod vocabulary;
 mod yaml;
 
 pub use context::{Context, Deadline, Limits};
@@ -29,4 +31,5 @@ pub use engine::{Conversion, ConvertError, Converter, Disposition};
 pub use package::{Layer, Package, SourceFile};
 pub use report::{CodeMiss, Report, ReportCode, ReportIssue};
 pub use sarif::sarif;
+pub use schema::{SchemaKind, schema};
 pub use show::{ShowError, Shown, ShownLine, show};

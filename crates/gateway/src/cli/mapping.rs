@@ -9,6 +9,7 @@ mod coverage;
 mod diff;
 mod explain;
 mod reload;
+mod schema;
 mod show;
 mod table;
 mod test;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Diff(diff::Args),
     Explain(explain::Args),
     Reload(reload::Args),
+    Schema(schema::Args),
     Show(show::Args),
     #[command(subcommand)]
     Table(table::Command),
@@ -43,6 +45,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
         Command::Diff(args) => diff::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Reload(args) => reload::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Show(args) => show::run(args),
         Command::Table(command) => table::run(command),
         Command::Test(args) => test::run(args),

@@ -16,6 +16,7 @@ use crate::plan::{
     Bind, Body, BoundId, Entry, Field, Group, Link, LinkSource, Makes, MapId, MessageMap, Needs,
     Rule, Select, Set, Shape, WriteMode,
 };
+use crate::vocabulary;
 use crate::yaml::{Node, Span, Value};
 
 /// Name of the map for messages that no other map names.
@@ -102,15 +103,9 @@ impl Compiler {
                         );
                     }
                 }
-                "map" | "about" | "events" | "guide" | "deviates" => {}
                 "rows" => self.rows(value, &RowsOf::Message, documents),
                 "link" => message.links = self.links(value),
-                other => self.error(
-                    Code::UnknownKey,
-                    key.span,
-                    format!("a message map has no key `{other}`"),
-                    "its keys are message, about, events, map, link, guide, deviates and rows",
-                ),
+                other => self.known_key(key, other, &vocabulary::MESSAGE),
             }
         }
         self.required_of_message(&message.entries, &spans, &message.links);
@@ -383,14 +378,8 @@ impl Compiler {
                 "when" => when = self.condition(value, &scope),
                 "write" => write = self.write_mode(value),
                 "key" => identity = self.identity(value, &scope),
-                "set" | "guide" | "deviates" => {}
                 word if word.starts_with(|c: char| c.is_ascii_uppercase()) => {}
-                other => self.error(
-                    Code::UnknownKey,
-                    key.span,
-                    format!("a line of a message map has no key `{other}`"),
-                    "beside the segment it has when, set, key, write, guide and deviates",
-                ),
+                other => self.known_key(key, other, &vocabulary::LINE),
             }
         }
         let sets = set

@@ -4,6 +4,7 @@ use super::Compiler;
 use super::layers::Documents;
 use crate::diagnostic::Code;
 use crate::plan::Policy;
+use crate::vocabulary;
 use crate::yaml::Node;
 
 impl Compiler {
@@ -11,16 +12,11 @@ impl Compiler {
         for file in &documents.packages {
             for (key, value) in file.pairs().unwrap_or_default() {
                 match key.text().unwrap_or_default() {
-                    "package" | "version" | "about" | "extends" => {
+                    "policies" => self.policies(value),
+                    word if vocabulary::PACKAGE.has(word) => {
                         self.text_of(value, "this");
                     }
-                    "policies" => self.policies(value),
-                    other => self.error(
-                        Code::UnknownKey,
-                        key.span,
-                        format!("package.yaml has no key `{other}`"),
-                        "its keys are package, version, about and policies",
-                    ),
+                    other => self.known_key(key, other, &vocabulary::PACKAGE),
                 }
             }
         }
@@ -29,6 +25,9 @@ impl Compiler {
     fn policies(&mut self, node: &Node) {
         for (key, value) in node.pairs().unwrap_or_default() {
             let name = key.text().unwrap_or_default().to_owned();
+            for (key, _) in value.pairs().unwrap_or_default() {
+                self.known_key(key, key.text().unwrap_or_default(), &vocabulary::POLICY);
+            }
             let texts = |node: Option<&Node>| -> Vec<String> {
                 node.map(Node::members)
                     .unwrap_or_default()

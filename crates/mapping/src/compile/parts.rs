@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::Compiler;
 use super::layers::Documents;
 use crate::diagnostic::{Code, closest};
+use crate::vocabulary;
 use crate::yaml::{Node, Value};
 
 /// Most lines of one message map with its parts; parts that use parts could grow without bound.
@@ -101,13 +102,7 @@ impl Compiler {
                     format!("this file is the part {name}"),
                     format!("write `part: {name}`, or rename the file"),
                 ),
-                "part" | "map" | "link" | "about" | "guide" | "deviates" | "rows" => {}
-                other => self.error(
-                    Code::UnknownKey,
-                    key.span,
-                    format!("a part has no key `{other}`"),
-                    "its keys are part, about, map and link",
-                ),
+                other => self.known_key(key, other, &vocabulary::PART),
             }
         }
     }

@@ -11,12 +11,8 @@ use crate::diagnostic::{Code, closest};
 use crate::plan::{
     Body, Condition, Field, Ignore, Make, Makes, Map, Miss, Needs, Rule, Select, Shape, WriteMode,
 };
+use crate::vocabulary;
 use crate::yaml::{Node, Value};
-
-const KEYWORDS: &[&str] = &[
-    "from", "each", "map", "table", "miss", "is", "ref", "make", "key", "write", "set", "when",
-    "guide", "deviates",
-];
 
 /// The keywords of a rule that was written as a map, and its elements.
 #[derive(Default)]
@@ -30,7 +26,7 @@ impl<'n> Parts<'n> {
         let mut parts = Parts::default();
         for (key, value) in pairs {
             match key.text() {
-                Some(word) if KEYWORDS.contains(&word) => parts.keywords.push((word, key, value)),
+                Some(word) if vocabulary::RULE.has(word) => parts.keywords.push((word, key, value)),
                 _ => parts.elements.push((key, value)),
             }
         }
@@ -168,6 +164,10 @@ impl Compiler {
             result: Vec::new(),
             origin,
         };
+        let header_keys = match header.segment {
+            Some(_) => vocabulary::SEGMENT,
+            None => vocabulary::DATATYPE,
+        };
         let mut elements = Vec::new();
         if let Some(condition) = node.get("when") {
             map.when = self.condition(condition, &scope);
@@ -175,7 +175,6 @@ impl Compiler {
         }
         for (key, value) in node.pairs().unwrap_or_default() {
             match key.text().unwrap_or_default() {
-                "segment" | "datatype" | "makes" | "when" | "guide" | "deviates" | "about" => {}
                 "rows" => {
                     let source = header.name.split('/').next().unwrap_or_default();
                     self.rows(value, &RowsOf::Map(&scope, source), documents);
@@ -183,9 +182,13 @@ impl Compiler {
                 "key" => map.key = self.identity(value, &scope),
                 "write" => map.write = self.write_mode(value).unwrap_or(map.write),
                 "ignore" => map.ignore = self.ignore(value, &scope),
-                "result" if header.makes == Makes::Primitive => {
+                vocabulary::RESULT if header.makes == Makes::Primitive => {
                     map.result = self.result(header, value, &scope)
                 }
+                vocabulary::RESULT => elements.push((key, value)),
+                // The wrong one of the two is told of where the header is read.
+                "segment" | "datatype" => {}
+                word if header_keys.has(word) => {}
                 _ => elements.push((key, value)),
             }
         }
@@ -487,7 +490,7 @@ impl Compiler {
                 let (key, _) = parts.elements.first()?;
                 let type_name = self.r4.type_name(target.type_id);
                 let word = key.text().unwrap_or_default();
-                let help = match closest(word, KEYWORDS.iter().copied()) {
+                let help = match closest(word, vocabulary::RULE.names()) {
                     Some(near) => format!("did you mean the keyword `{near}`?"),
                     None => format!(
                         "a {type_name} takes a text, or keywords such as `from:`, `table:` and `when:`"

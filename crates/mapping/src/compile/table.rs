@@ -8,10 +8,8 @@ use super::rows::RowsOf;
 use crate::diagnostic::Code;
 use crate::plan::{Miss, Table, Target};
 use crate::tables::{EQUIVALENCES, V2_TABLES, is_no_target, v2_name};
+use crate::vocabulary;
 use crate::yaml::{Node, Value};
-
-/// Keys of a group of codes, which a table has for its first group itself.
-const GROUP_KEYS: &str = "source, target, codes, same and default";
 
 impl Compiler {
     pub(super) fn table_headers(&mut self, documents: &Documents) {
@@ -59,9 +57,6 @@ impl Compiler {
                         );
                     }
                 }
-                // The table that is asked for the rest is put in when all are read.
-                "about" | "guide" | "deviates" | "else" => {}
-                "source" | "target" | "codes" | "same" | "default" => {}
                 "rows" => self.rows(value, &RowsOf::Table, documents),
                 "groups" => {
                     for member in value.members() {
@@ -79,12 +74,8 @@ impl Compiler {
                         table.miss = miss;
                     }
                 }
-                other => self.error(
-                    Code::UnknownKey,
-                    key.span,
-                    format!("a code table has no key `{other}`"),
-                    "its keys are table, source, target, codes, same, default, else, groups, miss, about, guide, deviates and rows",
-                ),
+                // The codes are read already; the table that is asked for the rest is put in when all are read.
+                other => self.known_key(key, other, &vocabulary::TABLE),
             }
         }
         table
@@ -96,20 +87,12 @@ impl Compiler {
                 Code::Shape,
                 node.span,
                 format!("a group of codes is a map of keys, not {}", node.kind()),
-                format!("its keys are {GROUP_KEYS}"),
+                vocabulary::GROUP.help(""),
             );
             return;
         };
         for (key, _) in pairs {
-            let name = key.text().unwrap_or_default();
-            if !matches!(name, "source" | "target" | "codes" | "same" | "default") {
-                self.error(
-                    Code::UnknownKey,
-                    key.span,
-                    format!("a group of codes has no key `{name}`"),
-                    format!("its keys are {GROUP_KEYS}"),
-                );
-            }
+            self.known_key(key, key.text().unwrap_or_default(), &vocabulary::GROUP);
         }
     }
 
@@ -226,8 +209,6 @@ impl Compiler {
                         "code" => target.code = text,
                         "display" => target.display = Some(text),
                         "system" => target.system = text,
-                        // For people and for ConceptMaps.
-                        "name" | "comment" => {}
                         "equivalence" if EQUIVALENCES.contains(&text.as_str()) => {}
                         "equivalence" => self.error(
                             Code::UnknownKey,
@@ -235,12 +216,7 @@ impl Compiler {
                             format!("`{text}` is no equivalence"),
                             format!("FHIR has {}", EQUIVALENCES.join(", ")),
                         ),
-                        other => self.error(
-                            Code::UnknownKey,
-                            key.span,
-                            format!("a target code has no key `{other}`"),
-                            "its keys are code, display, system, equivalence, name and comment",
-                        ),
+                        other => self.known_key(key, other, &vocabulary::TARGET),
                     }
                 }
                 if is_no_target(node) {

@@ -145,7 +145,7 @@ fn m003_unknown_keys() {
             "table: Sex\ncodes: { F: { kode: x, code: female } }\n",
         ),
         "2:15 M003 a target code has no key `kode`",
-        "code, display and system",
+        "code, display, system",
     );
     expect(
         &lines("tables/Sex.yaml", "table: Sex\nmiss: ignore\n"),
