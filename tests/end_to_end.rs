@@ -104,25 +104,31 @@ async fn health_and_metrics_tell_of_the_process() {
     );
     let mut client = gateway.connect().await;
     client.send(update("H1", "P1", "Cosima")).await;
+    let not_ascii = update("H2", "P1", "Jörg").replace("UNICODE UTF-8", "ASCII");
+    client.send(not_ascii).await;
     gateway.drained().await;
     for (name, expected) in [
         (
             "fhirway_messages_received_total{listener=\"lab\",message_type=\"ADT_A08\"}",
-            1.0,
+            2.0,
         ),
-        ("fhirway_acks_total{ack_code=\"AA\",listener=\"lab\"}", 1.0),
-        ("fhirway_delivered_total{destination=\"repository\"}", 1.0),
+        ("fhirway_acks_total{ack_code=\"AA\",listener=\"lab\"}", 2.0),
+        ("fhirway_delivered_total{destination=\"repository\"}", 2.0),
         (
             "fhirway_queue_messages{destination=\"repository\",state=\"queued\"}",
             0.0,
         ),
         ("fhirway_accounting_mismatch", 0.0),
         ("fhirway_mllp_connections{listener=\"lab\"}", 1.0),
+        ("fhirway_charset_warnings_total{listener=\"lab\"}", 1.0),
+        ("fhirway_queue_parked_keys{destination=\"repository\"}", 0.0),
     ] {
         gateway
             .metric_becomes(name, |value| value == expected)
             .await;
     }
+    let free = gateway.metric("fhirway_queue_disk_free_bytes").await;
+    assert!(free > 1e6, "{free}");
 }
 
 /// Routes: the first that takes a message gets it; each destination has its own position.

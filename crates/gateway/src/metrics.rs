@@ -67,6 +67,9 @@ pub struct Metrics {
     pub(crate) queue_messages: GaugeVec,
     pub(crate) queue_bytes: GaugeVec,
     pub(crate) queue_oldest: GaugeVec,
+    pub(crate) queue_parked_keys: GaugeVec,
+    pub(crate) queue_disk_free: GaugeVec,
+    pub(crate) charset_warnings: IntCounterVec,
     pub(crate) dead_letter_messages: GaugeVec,
     pub(crate) accounting_mismatch: GaugeVec,
     pub(crate) fsync: Histogram,
@@ -350,6 +353,21 @@ impl Metrics {
                 "Bytes still to be delivered",
                 &["destination"],
             )?,
+            queue_parked_keys: make.gauge(
+                "fhirway_queue_parked_keys",
+                "Ordering keys that wait for a person",
+                &["destination"],
+            )?,
+            queue_disk_free: make.gauge(
+                "fhirway_queue_disk_free_bytes",
+                "Bytes that the file system of the queue has left",
+                &[],
+            )?,
+            charset_warnings: make.counter(
+                "fhirway_charset_warnings_total",
+                "Messages whose bytes do not fit MSH-18",
+                &["listener"],
+            )?,
             queue_oldest: make.gauge(
                 "fhirway_queue_oldest_age_seconds",
                 "Age of the oldest delivery that is open",
@@ -451,7 +469,16 @@ impl Metrics {
         self.accounting_mismatch
             .with_label_values(&[] as &[&str])
             .set(number(status.mismatch));
+        if let Some(free) = status.disk_free_bytes {
+            self.queue_disk_free
+                .with_label_values(&[] as &[&str])
+                .set(number(free));
+        }
         for (name, at) in &status.destinations {
+            // A parked delivery is the head of its key, so there is one for each.
+            self.queue_parked_keys
+                .with_label_values(&[name])
+                .set(number(at.parked));
             let states = [
                 ("queued", at.queued),
                 ("waiting", at.waiting),

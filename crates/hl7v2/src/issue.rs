@@ -124,6 +124,21 @@ issue_codes! {
     SegmentMissing = "segment-missing", Warning;
 }
 
+impl IssueCode {
+    /// Whether it says that the bytes are not in the character set that the message names.
+    #[must_use]
+    pub fn is_about_charset(self) -> bool {
+        matches!(
+            self,
+            Self::CharsetUnknown
+                | Self::CharsetMismatch
+                | Self::CharsetDoubtful
+                | Self::CharsetFallback
+                | Self::UndecodableBytes
+        )
+    }
+}
+
 impl Issue {
     /// How much it matters; the severity of its code.
     #[must_use]

@@ -20,6 +20,9 @@ pub struct Status {
     pub records: u64,
     /// Bytes of the database in use, without free pages.
     pub database_bytes: u64,
+    /// Bytes that the file system with the queue has left for us; `None` when it does not say, or nobody is
+    /// there to ask (a copy that is only read).
+    pub disk_free_bytes: Option<u64>,
     /// By how many deliveries accepted differs from the sum of all states, plus what the last
     /// [`check`](crate::Queue::check) found wrong. Anything but 0 is a fault.
     pub mismatch: u64,

@@ -131,6 +131,14 @@ impl ListenerEvents {
         }
     }
 
+    /// The bytes of a message do not fit its MSH-18.
+    pub fn charset_doubtful(&self) {
+        self.metrics
+            .charset_warnings
+            .with_label_values(&[&self.name])
+            .inc();
+    }
+
     /// The certificate of the listener ends at this time.
     pub fn certificate_ends(&self, at: std::time::SystemTime) {
         let seconds = at

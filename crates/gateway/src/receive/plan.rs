@@ -161,8 +161,11 @@ impl Planner {
         acknowledger: &Acknowledger,
         events: &ListenerEvents,
     ) -> Result<Plan, Fault> {
-        let (message, _) = hl7v2::parse_with(bytes, &self.parse, hl7v2::Index::default())
+        let (message, issues) = hl7v2::parse_with(bytes, &self.parse, hl7v2::Index::default())
             .map_err(|_| Fault::NoHeader)?;
+        if issues.iter().any(|issue| issue.code.is_about_charset()) {
+            events.charset_doubtful();
+        }
         let header = message.header();
         let message_type = message_type(&message);
         events.message_received(&message_type, bytes.len());

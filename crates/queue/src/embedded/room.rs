@@ -50,7 +50,8 @@ impl Room {
         Ok(())
     }
 
-    fn free(&mut self) -> Result<u64> {
+    /// Bytes left, at most a moment old.
+    pub(crate) fn free(&mut self) -> Result<u64> {
         if let Some((asked, free)) = self.asked
             && asked.elapsed() < BELIEVE
         {

@@ -438,6 +438,7 @@ impl Writer {
         let leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
         let mut status = summary::status(&self.conn, &mut self.books, &leases, now)?;
         status.mismatch += self.found_wrong;
+        status.disk_free_bytes = self.room.free().ok();
         status.stopped = self.stopped.load(Ordering::Acquire);
         Ok(status)
     }
