@@ -37,6 +37,9 @@ mod queue;
 #[path = "commands/send.rs"]
 mod send;
 
+#[path = "commands/watch.rs"]
+mod watch;
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -158,3 +158,64 @@ fn warnings_fail_only_a_strict_check() {
     assert!(ran.stdout.contains("fhirway explain M042"), "{ran:?}");
     check(folder.path(), &["--strict"]).run().expect(1);
 }
+
+/// Whatever is named or stands in a folder: one clear sentence each, and soon.
+#[test]
+fn folders_that_are_no_package_are_told_as_what_they_are() {
+    use std::os::unix::fs::symlink;
+
+    let refused = |prepare: &dyn Fn(&Path), code: i32, says: &str| {
+        let folder = TempDir::new().unwrap();
+        prepare(folder.path());
+        let ran = check(folder.path(), &[]).run().expect(code);
+        assert!(ran.stderr.contains(says), "{says}\n{}", ran.stderr);
+        assert!(ran.stderr.lines().count() < 15, "{}", ran.stderr);
+    };
+    let map = "segments/PID/Patient.yaml";
+    refused(
+        &|path| write(path, "notes.txt", "x"),
+        2,
+        "is not a mapping package",
+    );
+    refused(
+        &|path| write(path, map, b"segment: P\xeeD\n"),
+        2,
+        "Patient.yaml:1: byte 10 is not UTF-8",
+    );
+    refused(
+        &|path| {
+            write(path, map, "");
+            symlink(path, path.join("segments/again")).unwrap();
+        },
+        2,
+        "again leads back to a folder around it",
+    );
+    refused(
+        &|path| {
+            write(path, map, "");
+            let file = std::fs::File::options().write(true).open(path.join(map));
+            file.unwrap().set_len(1 << 30).unwrap();
+        },
+        2,
+        "has 1073741824 bytes",
+    );
+    let rows = "  AAAAAAAAAAAAAAAAAAAA: BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB\n";
+    let table = format!(
+        "table: Huge\ncodes:\n{}",
+        rows.repeat((10 << 20) / rows.len())
+    );
+    refused(&|path| write(path, "tables/Huge.yaml", &table), 1, "4 MiB");
+    refused(
+        &|path| write(path, map, format!("a: {}", "[".repeat(100_000))),
+        1,
+        "Patient.yaml:1:",
+    );
+    refused(
+        &|path| {
+            let organization = "datatype: XON\nmakes: Organization\npartOf: { from: XON, map: XON/Organization }\n";
+            write(path, "datatypes/XON/Organization.yaml", organization);
+        },
+        1,
+        "M040",
+    );
+}

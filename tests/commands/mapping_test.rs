@@ -287,6 +287,23 @@ fn ci_servers_get_junit() {
 }
 
 #[test]
+fn an_overlay_is_tested_on_the_shipped_package() {
+    let site = Site::new()
+        .with_message("update")
+        .with("update.assert.yaml", "Patient.gender: other\n");
+    write(
+        site.path(),
+        "segments/PID/Patient.yaml",
+        "extends: below\ngender: other\n",
+    );
+    let ran = Command::new(["mapping", "test", "--overlay"])
+        .arg(site.path())
+        .run()
+        .expect(0);
+    assert!(ran.stdout.contains("1 test, 1 passed"), "{ran:?}");
+}
+
+#[test]
 fn wrong_usage_and_a_package_with_mistakes() {
     let site = Site::new().with_message("update");
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../mappings");

@@ -17,6 +17,7 @@ mod queue;
 mod send;
 mod serve;
 mod upstream;
+mod watch;
 
 /// Carries HL7 v2 messages over to FHIR.
 ///

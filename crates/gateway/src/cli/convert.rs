@@ -16,6 +16,7 @@ use super::{
     options::{BundleForm, ContextOptions, PackageOptions},
     output,
     pipeline::{self, Job},
+    watch,
 };
 use crate::{
     config::route::Validation,
@@ -36,6 +37,7 @@ Examples:
   cat batch.hl7 | fhirway convert --ndjson -           standard input
   fhirway convert --ndjson feed/ -o out.ndjson --report report.ndjson
   fhirway convert --package mappings --package site message.hl7
+  fhirway convert --watch --package mappings message.hl7    again after each change, until Ctrl-C
 
 A message that cannot be converted becomes an OperationOutcome in its place.
 Exit code: 0, 1 when any message failed, 2 for wrong usage.")]
@@ -61,6 +63,9 @@ pub(crate) struct Args {
     /// What to do about a Bundle that breaks the FHIR specification
     #[arg(long, value_enum, default_value_t)]
     validate: Check,
+    /// Convert again whenever a message or a map changes
+    #[arg(long)]
+    watch: bool,
     /// Threads [default: one per core]
     #[arg(long, short, value_name = "N")]
     jobs: Option<usize>,
@@ -77,7 +82,27 @@ enum Check {
     Enforce,
 }
 
+/// Endings of messages and maps.
+const WATCHED: &[&str] = &["hl7", "yaml", "yml", "csv"];
+
 pub(crate) fn run(args: &Args) -> Outcome {
+    if !args.watch {
+        return once(args);
+    }
+    if args.inputs.iter().any(|input| input.as_os_str() == "-") {
+        let why = "--watch needs files or folders: standard input cannot be read again";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    let paths = args
+        .inputs
+        .iter()
+        .chain(args.package.folders())
+        .cloned()
+        .collect();
+    watch::repeat(paths, WATCHED, || once(args))
+}
+
+fn once(args: &Args) -> Outcome {
     let inputs = files::inputs(&args.inputs)?;
     let job = Converter::new(args)?;
     let output = args.output.as_ref().filter(|path| path.as_os_str() != "-");

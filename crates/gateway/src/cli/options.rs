@@ -107,6 +107,11 @@ impl PackageOptions {
         compile(&self.layers()?)
     }
 
+    /// The folders, the base first.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        self.package.iter().chain(&self.overlay)
+    }
+
     /// The layers, the base first.
     ///
     /// # Errors

@@ -27,6 +27,18 @@ pub(crate) fn width() -> Option<usize> {
     Some(usize::from(columns.0))
 }
 
+/// Clears the screen, where there is one.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn clear() -> Result<(), Failure> {
+    if io::stdout().is_terminal() {
+        // The screen, what has scrolled off it, and the cursor to its corner.
+        return print("\x1b[2J\x1b[3J\x1b[H");
+    }
+    Ok(())
+}
+
 /// Writes text to standard output.
 ///
 /// # Errors

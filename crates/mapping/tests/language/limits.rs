@@ -357,3 +357,61 @@ proptest! {
         }
     }
 }
+
+/// What looks like the files of a package, and what does not at all.
+fn soup() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        Just("segment: PID\n".to_owned()),
+        Just("makes: Patient\n".to_owned()),
+        Just("extends: below\n".to_owned()),
+        Just("name: ".to_owned()),
+        Just("  - { each: PID-5, map: XPN/HumanName }\n".to_owned()),
+        Just("map:\n".to_owned()),
+        Just("table: T\ncodes: {".to_owned()),
+        Just("}\n".to_owned()),
+        Just("\"{{PID-8}}\"".to_owned()),
+        Just("{{#each PID-3}}{{/each}}".to_owned()),
+        Just("when: PID-8 = M and (".to_owned()),
+        Just("\n    ".to_owned()),
+        Just("\t".to_owned()),
+        Just("---\n".to_owned()),
+        Just("Patient.name.where(given = 'x')".to_owned()),
+        Just("[0]: ".to_owned()),
+        "[ -~]{0,8}",
+        any::<String>(),
+    ];
+    prop::collection::vec(word, 0..12).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_as_a_file_is_a_package_or_findings(
+        text in soup(),
+        path in prop_oneof![
+            Just("package.yaml"),
+            Just("segments/PID/Patient.yaml"),
+            Just("datatypes/XPN/HumanName.yaml"),
+            Just("tables/T.yaml"),
+            Just("tables/T.csv"),
+            Just("messages/ADT_A01.yaml"),
+            Just("messages/parts/P.yaml"),
+            Just("nowhere/at/all.yaml"),
+        ],
+    ) {
+        let layers = [with(&[]), layer("site", &[(path, text.as_str())])];
+        let (package, found) = Package::compile(&layers);
+        prop_assert_eq!(package.is_none(), found.iter().any(|f| f.severity == mapping::Severity::Error));
+        for finding in &found {
+            let source = Package::source(&layers, &finding.file).unwrap_or_default();
+            prop_assert!(!finding.render(source, false).is_empty());
+        }
+        if let Err(findings) = mapping::testing::Assertions::read("a.assert.yaml", &text) {
+            prop_assert!(!findings.is_empty());
+            for finding in findings {
+                prop_assert!(!finding.render(&text, false).is_empty());
+            }
+        }
+    }
+}

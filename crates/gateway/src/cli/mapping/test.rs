@@ -13,7 +13,7 @@ use std::{
 use mapping::Layer;
 
 use crate::{
-    cli::{Failure, Format, Outcome, Verdict, chain, output},
+    cli::{Failure, Format, Outcome, Verdict, chain, output, watch},
     convert::Engine,
     packages,
 };
@@ -25,6 +25,9 @@ mod show;
 
 use case::Ran;
 
+/// Endings of maps and of the files of tests.
+const WATCHED: &[&str] = &["yaml", "yml", "csv", "hl7", "json"];
+
 /// Run the tests of a mapping package.
 ///
 /// A test is a message in the package's tests/ folder, NAME.hl7, with the Bundle it must become,
@@ -35,14 +38,19 @@ use case::Ran;
 Examples:
   fhirway mapping test                        the package in this folder, or in ./mappings
   fhirway mapping test mappings site          a base folder and an overlay, each with its own tests
+  fhirway mapping test --overlay site         an overlay on the shipped package
   fhirway mapping test --filter oru mappings  only tests with `oru` in their path
   fhirway mapping test --update mappings      write the Bundles anew; look at the difference before you keep it
+  fhirway mapping test --watch mappings       again after each change, until Ctrl-C
   fhirway mapping test --junit report.xml     for a CI server
 
 Exit code: 0 when all tests passed, 1 when one failed or the package has mistakes, 2 for wrong usage.")]
 pub(crate) struct Args {
     /// Folders in layers: the base first, overlays after it [default: . or ./mappings]
     folders: Vec<PathBuf>,
+    /// Overlay on top of the folders, or of the shipped package if none is named; may be given several times
+    #[arg(long, value_name = "FOLDER")]
+    overlay: Vec<PathBuf>,
     /// Only tests with this text in their path
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
@@ -52,6 +60,9 @@ pub(crate) struct Args {
     /// Also write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Run again whenever a map or a test changes
+    #[arg(long)]
+    watch: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -61,20 +72,28 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let folders = named_or_here(&args.folders)?;
+    let folders = sources(args)?;
+    if args.watch {
+        let paths = folders.iter().flatten().cloned().collect();
+        return watch::repeat(paths, WATCHED, || once(args, &folders));
+    }
     once(args, &folders)
 }
 
-/// The folders that were named, or the package that is where the command is run.
-fn named_or_here(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    if !folders.is_empty() {
-        return Ok(folders.to_vec());
+/// The layers, the base first; `None` is the shipped package, whose tests are not in the program. Without any that was
+/// named it is the package that is where the command is run.
+fn sources(args: &Args) -> Result<Vec<Option<PathBuf>>, Failure> {
+    let named = args.folders.iter().chain(&args.overlay).cloned().map(Some);
+    let shipped = (args.folders.is_empty() && !args.overlay.is_empty()).then_some(None);
+    let sources: Vec<_> = shipped.into_iter().chain(named).collect();
+    if !sources.is_empty() {
+        return Ok(sources);
     }
     [".", "mappings"]
         .into_iter()
         .map(PathBuf::from)
         .find(|folder| folder.join("package.yaml").is_file())
-        .map(|folder| vec![folder])
+        .map(|folder| vec![Some(folder)])
         .ok_or_else(|| {
             Failure::Usage(
                 "there is no package.yaml here or in ./mappings: name the folder of the package"
@@ -84,16 +103,18 @@ fn named_or_here(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// One run over all tests.
-fn once(args: &Args, folders: &[PathBuf]) -> Outcome {
+fn once(args: &Args, sources: &[Option<PathBuf>]) -> Outcome {
     let started = Instant::now();
     let mut cases = Vec::new();
-    for (layer, folder) in folders.iter().enumerate() {
-        let found = discover::cases(&folder.join("tests"), layer)?;
-        cases.extend(found);
+    for (layer, folder) in sources.iter().enumerate() {
+        if let Some(folder) = folder {
+            cases.extend(discover::cases(&folder.join("tests"), layer)?);
+        }
     }
     if cases.is_empty() {
-        let tried: Vec<String> = folders
+        let tried: Vec<String> = sources
             .iter()
+            .flatten()
             .map(|path| shown(&path.join("tests")))
             .collect();
         return Err(Failure::Usage(format!(
@@ -109,7 +130,7 @@ fn once(args: &Args, folders: &[PathBuf]) -> Outcome {
             return Err(Failure::Usage(why));
         }
     }
-    let Some(engines) = engines(folders, &cases)? else {
+    let Some(engines) = engines(sources, &cases)? else {
         return Ok(Verdict::Bad);
     };
     let results = all(&cases, &engines, args);
@@ -130,12 +151,15 @@ fn once(args: &Args, folders: &[PathBuf]) -> Outcome {
 
 /// The package of each layer that has tests, made of the layers up to it; `None` after showing its mistakes.
 fn engines(
-    folders: &[PathBuf],
+    sources: &[Option<PathBuf>],
     cases: &[discover::Case],
 ) -> Result<Option<Vec<Option<Engine>>>, Failure> {
-    let layers = folders
+    let layers = sources
         .iter()
-        .map(|path| packages::folder(path))
+        .map(|folder| match folder {
+            Some(folder) => packages::folder(folder),
+            None => Ok(packages::shipped()),
+        })
         .collect::<Result<Vec<Layer>, _>>()
         .map_err(|error| Failure::Usage(chain(&error)))?;
     let mut engines = Vec::new();
