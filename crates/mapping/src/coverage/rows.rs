@@ -129,11 +129,19 @@ impl Work<'_> {
                 let Some(found) = target::written(element, type_of(map.name)) else {
                     return missing(format!("R4 has no element {element}"));
                 };
+                // Where an extension became an element, its URL is gone with it.
+                let ends = |text: &str| {
+                    let text = text.trim_end_matches(')');
+                    text.ends_with(".url") || text.ends_with(".uri")
+                };
+                let gone = ends(row.target) && !ends(element);
                 let wanted = Wanted {
                     row,
                     place: place(row),
                     target: &found,
-                    literal: constant.as_deref().unwrap_or(row.literal),
+                    literal: constant
+                        .as_deref()
+                        .unwrap_or(if gone { "" } else { row.literal }),
                     strict: false,
                 };
                 match self.proof(&wanted, facts) {

@@ -199,6 +199,10 @@ impl Reader<'_> {
             if !self.eat('.') {
                 return Some(());
             }
+            // `organization.(Organization)`
+            if self.eat('(') {
+                return self.within(owner);
+            }
         }
     }
 
