@@ -50,13 +50,9 @@ impl Work<'_> {
             .map(|(message, _)| (places(message), self.relations(message)))
             .collect();
         let rows = map.rows.iter().map(|row| {
-            let spot = spot(map.name, row.source);
+            let spot = spot(row.source);
             let shown = GuideRow {
-                source: row
-                    .source
-                    .strip_prefix(map.name)
-                    .unwrap_or(row.source)
-                    .trim_start_matches(['.', ':']),
+                source: inside(row.source),
                 ..*row
             };
             let note = noted(
@@ -323,13 +319,21 @@ fn places(message: &MessageMap) -> Vec<Vec<&str>> {
     places
 }
 
+/// The place of a row without its structure. The guide sometimes names that of another message.
+fn inside(source: &'static str) -> &'static str {
+    let named = |name: &str| name.len() == 7 && name.as_bytes().get(3) == Some(&b'_');
+    let rest = source.get(..7).filter(|name| named(name));
+    let rest = rest.and_then(|name| source.strip_prefix(name));
+    rest.filter(|rest| rest.starts_with(['.', ':']))
+        .unwrap_or(source)
+        .trim_start_matches(['.', ':'])
+}
+
 /// `ORU_R01.PATIENT_RESULT.PATIENT.PID`, `ADT_A01:follow:PID.ROL`
-fn spot<'r>(structure: &str, source: &'r str) -> Spot<'r> {
-    let rest = source.strip_prefix(structure).unwrap_or(source);
-    let (after, rest) = match rest
-        .strip_prefix(":follow:")
-        .and_then(|rest| rest.split_once('.'))
-    {
+fn spot(source: &'static str) -> Spot<'static> {
+    let rest = inside(source);
+    let followed = rest.strip_prefix("follow:");
+    let (after, rest) = match followed.and_then(|rest| rest.split_once('.')) {
         Some((after, rest)) => (Some(after), rest),
         None => (None, rest),
     };
@@ -339,5 +343,24 @@ fn spot<'r>(structure: &str, source: &'r str) -> Spot<'r> {
         groups,
         segment,
         after,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ways_the_guide_names_a_place() {
+        let place = |source| {
+            let spot = spot(source);
+            (spot.groups.join("."), spot.segment, spot.after)
+        };
+        let in_group = place("ORU_R01.PATIENT_RESULT.PATIENT.PID");
+        assert_eq!(in_group, ("PATIENT_RESULT.PATIENT".to_owned(), "PID", None));
+        let after = place("ADT_A01:follow:PID.ROL");
+        assert_eq!(after, (String::new(), "ROL", Some("PID")));
+        assert_eq!(place("ADT_A05.PD1").1, "PD1");
+        assert_eq!(place("PROCEDURE.PR1").0, "PROCEDURE");
     }
 }

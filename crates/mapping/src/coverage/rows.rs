@@ -132,7 +132,7 @@ impl Work<'_> {
                 // Where an extension became an element, its URL is gone with it.
                 let ends = |text: &str| {
                     let text = text.trim_end_matches(')');
-                    text.ends_with(".url") || text.ends_with(".uri")
+                    text == "url" || text.ends_with(".url") || text.ends_with(".uri")
                 };
                 let gone = ends(row.target) && !ends(element);
                 let wanted = Wanted {
