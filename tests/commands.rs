@@ -26,6 +26,8 @@ mod mapping_diff;
 mod mapping_explain;
 #[path = "commands/mapping_schema.rs"]
 mod mapping_schema;
+#[path = "commands/mapping_misses.rs"]
+mod mapping_misses;
 #[path = "commands/mapping_show.rs"]
 mod mapping_show;
 #[path = "commands/mapping_table.rs"]

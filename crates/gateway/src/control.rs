@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::reload::{Reloader, Trigger};
+use crate::{
+    misses::Misses,
+    reload::{Reloader, Trigger},
+};
 
 /// What can be asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,6 +72,11 @@ pub enum Command {
     Check {
         /// Also verify every checksum.
         payloads: bool,
+    },
+    /// Codes that no table lists, as counted by the running gateway.
+    Misses {
+        /// Start counting anew.
+        clear: bool,
     },
 }
 
@@ -124,7 +132,7 @@ pub async fn execute(queue: &dyn Queue, command: Command) -> Result<Value, Contr
             queue.resume(&destination).await?;
             json!({ "resumed": destination })
         }
-        Command::Reload => {
+        Command::Reload | Command::Misses { .. } => {
             return Err(ControlError::Refused(
                 "no gateway is running here".to_owned(),
             ));
@@ -165,6 +173,8 @@ pub struct Reach {
     pub queue: Arc<dyn Queue>,
     /// The mapping packages.
     pub packages: Arc<Reloader>,
+    /// Codes that no table lists.
+    pub misses: Arc<Misses>,
 }
 
 /// The service behind the control socket.
@@ -184,6 +194,13 @@ async fn answer(
                 crate::cli::chain(&error)
             ))),
         },
+        Command::Misses { clear } => {
+            let list = reach.misses.list();
+            if clear {
+                reach.misses.clear();
+            }
+            serde_json::to_value(list).map_err(ControlError::from)
+        }
         command => execute(reach.queue.as_ref(), command).await,
     };
     answer
@@ -244,7 +261,8 @@ mod tests {
         let config = loaded.config.unwrap();
         let events = Events::new(Arc::new(Metrics::new(&[]).unwrap()));
         let packages = Packages::load(&config).unwrap();
-        let mapping = Arc::new(MappingStep::new(&config, &packages, &events).unwrap());
+        let mapping =
+            Arc::new(MappingStep::new(&config, &packages, &events, Arc::default()).unwrap());
         Arc::new(Reloader::new(config, mapping, events.packages()))
     }
 
@@ -266,6 +284,7 @@ mod tests {
         let reach = Reach {
             queue: Arc::clone(&queue),
             packages: packages(),
+            misses: Arc::default(),
         };
         tokio::spawn(axum::serve(listener, router(reach)).into_future());
 

@@ -14,7 +14,7 @@ use fhir::{
     outcome::{Issue, IssueType, Severity},
 };
 use hl7v2::ParseOptions;
-use mapping::{Context, Converter, Package, Report};
+use mapping::{CodeMiss, Context, ConvertError, Converter, Package, Report};
 
 use crate::config::route::Validation;
 
@@ -77,6 +77,14 @@ pub enum ConvertFailure {
     /// The mapping gave up.
     #[error("{0}")]
     Mapping(String),
+    /// A table that must list all codes does not.
+    #[error("{why}")]
+    CodeMiss {
+        /// Which table, and where the code stands.
+        why: String,
+        /// All codes of the message that tables did not list.
+        misses: Vec<CodeMiss>,
+    },
     /// The Bundle breaks the specification.
     #[error("the bundle breaks the fhir specification in {} places", .0.len())]
     Invalid(Vec<Issue>),
@@ -94,6 +102,7 @@ impl ConvertFailure {
         match self {
             Self::Parse(_) => "parse",
             Self::Mapping(_) | Self::Panicked => "mapping",
+            Self::CodeMiss { .. } => "code-miss",
             Self::Invalid(_) => "validation",
             Self::Write(_) => "bundle",
         }
@@ -111,7 +120,9 @@ impl ConvertFailure {
         };
         match self {
             Self::Parse(_) => issue(IssueType::Structure, self.to_string()),
-            Self::Mapping(_) | Self::Write(_) => issue(IssueType::Processing, self.to_string()),
+            Self::Mapping(_) | Self::CodeMiss { .. } | Self::Write(_) => {
+                issue(IssueType::Processing, self.to_string())
+            }
             Self::Invalid(issues) => issues.clone(),
             Self::Panicked => issue(IssueType::Exception, self.to_string()),
         }
@@ -181,9 +192,17 @@ fn convert(
         .map_err(|error| ConvertFailure::Parse(error.to_string()))?;
     timings.parse = lap();
 
-    let conversion = converter
-        .convert(&message, settings.context)
-        .map_err(|error| ConvertFailure::Mapping(error.to_string()))?;
+    let failed = |error: &ConvertError, misses: &[CodeMiss]| match error {
+        ConvertError::CodeMiss { .. } => ConvertFailure::CodeMiss {
+            why: error.to_string(),
+            misses: misses.to_vec(),
+        },
+        _ => ConvertFailure::Mapping(error.to_string()),
+    };
+    if let Err(error) = converter.convert(&message, settings.context).map(drop) {
+        return Err(failed(&error, converter.code_misses()));
+    }
+    let conversion = converter.last();
     timings.map = lap();
 
     let entries = conversion.entries();

@@ -26,6 +26,7 @@ use crate::{
         rabbitmq::{RabbitMqError, RabbitMqListener},
     },
     metrics::Metrics,
+    misses::Misses,
     packages::{PackageError, Packages},
     receive::Receiver,
     reload::Reloader,
@@ -33,6 +34,8 @@ use crate::{
     routes::Routes,
 };
 
+/// How often the counts of missing codes are written to their file.
+const MISSES_EVERY: Duration = Duration::from_secs(60);
 /// How often old records are removed.
 const RETENTION_EVERY: Duration = Duration::from_secs(600);
 
@@ -93,6 +96,7 @@ pub enum StartError {
 pub struct Gateway {
     config: Config,
     queue: Arc<dyn Queue>,
+    misses: Arc<Misses>,
     health: Health,
     mllp: Vec<(String, MllpListener)>,
     rabbitmq: Vec<Arc<RabbitMqListener>>,
@@ -131,6 +135,7 @@ impl Gateway {
         let routes = Routes::compile(&config.routes).map_err(StartError::Condition)?;
         let queue = open_queue(&config, &events)?;
         let health = Health::new(Arc::clone(&queue), Arc::clone(events.metrics()));
+        let misses = Arc::new(Misses::open(&config.data_dir));
         let mut addresses = Addresses::default();
 
         let admin = if config.admin.enabled {
@@ -154,7 +159,8 @@ impl Gateway {
                     .map(|address| (name.clone(), address)),
             );
         }
-        let mapping = Arc::new(MappingStep::new(&config, &packages, &events)?);
+        let mapping = MappingStep::new(&config, &packages, &events, Arc::clone(&misses))?;
+        let mapping = Arc::new(mapping);
         let dispatchers = dispatchers(&config, &mapping, &queue, &events, addresses.repository)?;
         let packages = Arc::new(Reloader::new(config.clone(), mapping, events.packages()));
         let public_keys = public_keys(&config.destinations)?;
@@ -162,6 +168,7 @@ impl Gateway {
         Ok(Self {
             config,
             queue,
+            misses,
             health,
             mllp,
             rabbitmq,
@@ -203,6 +210,7 @@ impl Gateway {
             control::router(control::Reach {
                 queue: Arc::clone(&self.queue),
                 packages: Arc::clone(&self.packages),
+                misses: Arc::clone(&self.misses),
             }),
             serving.clone(),
         ));
@@ -222,6 +230,7 @@ impl Gateway {
         if let Some((listener, router)) = self.repository {
             servers.spawn(serve(listener, router, serving.clone()));
         }
+        servers.spawn(save_misses(Arc::clone(&self.misses), serving.clone()));
         servers.spawn(retention(
             Arc::clone(&self.queue),
             retention_policy(&self.config),
@@ -426,6 +435,24 @@ fn retention_policy(config: &Config) -> Retention {
         done_for: config.queue.keep_delivered,
         dead_for: config.queue.keep_dead,
         max_bytes: None,
+    }
+}
+
+/// Writes the counts of missing codes now and then, and at the end.
+async fn save_misses(misses: Arc<Misses>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let ended = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => true,
+            () = time::sleep(MISSES_EVERY) => false,
+        };
+        let saving = Arc::clone(&misses);
+        let saved = tokio::task::spawn_blocking(move || saving.save()).await;
+        if let Ok(Err(error)) = saved {
+            error!(event = "internal_error", what = "misses.json", why = %error);
+        }
+        if ended {
+            return;
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod keys;
 pub mod listen;
 pub mod logging;
 pub mod metrics;
+pub mod misses;
 pub mod packages;
 pub mod predicate;
 pub mod receive;

@@ -125,8 +125,8 @@ impl Packages {
     /// # Errors
     /// [`PackageError`].
     pub fn load(config: &Config) -> Result<Self, PackageError> {
-        let combinations: BTreeSet<&Vec<String>> =
-            config.routes.iter().map(|route| &route.packages).collect();
+        let combinations: BTreeSet<Vec<String>> =
+            config.routes.iter().flat_map(Route::layerings).collect();
         let mut packages = BTreeMap::new();
         for names in combinations {
             let layers = names
@@ -134,11 +134,17 @@ impl Packages {
                 .map(|name| layer(config, name))
                 .collect::<Result<Vec<_>, _>>()?;
             let (package, _) = compile(&layers)?;
-            packages.insert(names.clone(), package);
+            packages.insert(names, package);
         }
         for route in &config.routes {
             if let Some(package) = packages.get(&route.packages) {
-                check_policies(route, package)?;
+                check_policies(&route.name, &route.policies, package)?;
+            }
+            for overlay in &route.overlays {
+                if let Some(package) = packages.get(&route.layers_with(overlay)) {
+                    let place = format!("{}.overlays.{}", route.name, overlay.name);
+                    check_policies(&place, &overlay.policies, package)?;
+                }
             }
         }
         Ok(Self(packages))
@@ -157,14 +163,15 @@ impl Packages {
 
 /// The folders that the routes of a configuration use.
 pub fn folders(config: &Config) -> Vec<PathBuf> {
-    let names: BTreeSet<&String> = config
+    let names: BTreeSet<String> = config
         .routes
         .iter()
-        .flat_map(|route| &route.packages)
+        .flat_map(Route::layerings)
+        .flatten()
         .collect();
     let sources = names
         .into_iter()
-        .filter_map(|name| config.packages.get(name));
+        .filter_map(|name| config.packages.get(&name));
     sources
         .filter_map(|source| match source {
             PackageSource::Embedded => None,
@@ -174,8 +181,12 @@ pub fn folders(config: &Config) -> Vec<PathBuf> {
 }
 
 /// A policy that nothing asks for would be a decision that is silently not taken.
-fn check_policies(route: &Route, package: &Package) -> Result<(), PackageError> {
-    for (policy, value) in &route.policies {
+fn check_policies(
+    route: &str,
+    policies: &BTreeMap<String, String>,
+    package: &Package,
+) -> Result<(), PackageError> {
+    for (policy, value) in policies {
         let known = package.policies().find(|(name, ..)| name == policy);
         let why = match known {
             Some((_, _, values, _)) if values.iter().any(|known| known == value) => continue,
@@ -186,7 +197,7 @@ fn check_policies(route: &Route, package: &Package) -> Result<(), PackageError> 
             }
         };
         return Err(PackageError::Policy {
-            route: route.name.clone(),
+            route: route.to_owned(),
             policy: policy.clone(),
             why,
         });

@@ -23,6 +23,7 @@ mod tests;
 pub use fault::Fault;
 
 use ack::Acknowledger;
+pub(crate) use key::sender;
 use plan::{Arrival, Member, Planner};
 pub(crate) use plan::{SENDER, parse_options};
 

@@ -35,7 +35,7 @@ use uuid::Uuid;
 use crate::context::{Context, MAX_DEPTH};
 use crate::package::Package;
 use crate::plan::{BoundId, OriginId, Plan, Policy, WriteMode};
-use crate::report::{Report, ReportCode, ReportIssue};
+use crate::report::{CodeMiss, Report, ReportCode, ReportIssue};
 
 /// How many rules are applied between two looks at the deadline.
 const ROUND: u32 = 4096;
@@ -232,6 +232,16 @@ impl Converter {
     /// The package it works with.
     pub fn package(&self) -> &Arc<Package> {
         &self.package
+    }
+
+    /// What the last message became; nothing of it when it could not be converted.
+    pub fn last(&self) -> Conversion<'_> {
+        Conversion { state: &self.state }
+    }
+
+    /// Codes of the last message that its tables did not list, also when it could not be converted for that.
+    pub fn code_misses(&self) -> &[CodeMiss] {
+        &self.state.report.code_misses
     }
 
     /// Converts one message. The result borrows the converter's memory: write it before the next one.

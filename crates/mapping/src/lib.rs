@@ -29,7 +29,7 @@ pub use coverage::{Coverage, CoverageCounts, GuideKind, MapCoverage, Outcome, Ro
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use engine::{Conversion, ConvertError, Converter, Disposition};
 pub use package::{Layer, Package, SourceFile};
-pub use report::{CodeMiss, Report, ReportCode, ReportIssue};
+pub use report::{CodeMiss, MissedCode, Report, ReportCode, ReportIssue};
 pub use sarif::sarif;
 pub use schema::{SchemaKind, schema};
 pub use show::{ShowError, Shown, ShownLine, show};

@@ -36,6 +36,59 @@ pub struct CodeMiss {
     /// Where the code stands.
     #[serde(serialize_with = "place")]
     pub place: Place,
+    /// Which code. It is content of the message, so no report has it.
+    #[serde(skip)]
+    pub code: MissedCode,
+}
+
+/// A code of a message, and the coding system it said: only what looks like a code, so never a sentence. Its `Debug`
+/// says nothing of it.
+#[derive(Clone, Default, PartialEq)]
+pub struct MissedCode {
+    code: Option<Box<str>>,
+    system: Option<Box<str>>,
+}
+
+/// Longest text that is taken for a code, in bytes.
+const LONGEST_CODE: usize = 40;
+
+// === impl MissedCode ===
+
+impl MissedCode {
+    pub(crate) fn new(code: &str, system: &str) -> MissedCode {
+        let kept = |text: &str| {
+            Some(text.trim())
+                .filter(|text| is_code(text))
+                .map(Box::from)
+        };
+        MissedCode {
+            code: kept(code),
+            system: kept(system),
+        }
+    }
+
+    /// The code; `None` when the text does not look like one.
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// The name of its coding system, if there is one that looks like a name.
+    pub fn system(&self) -> Option<&str> {
+        self.system.as_deref()
+    }
+}
+
+impl fmt::Debug for MissedCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MissedCode").finish_non_exhaustive()
+    }
+}
+
+/// Printable, without blanks, short, and with a letter or digit in it.
+fn is_code(text: &str) -> bool {
+    text.len() <= LONGEST_CODE
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && text.bytes().any(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// One thing to tell.
@@ -134,4 +187,23 @@ fn optional_place<S: Serializer>(place: &Option<Place>, serializer: S) -> Result
 
 fn places<S: Serializer>(places: &[Place], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(places.iter().map(Place::to_string))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_looks_like_a_code_is_kept_and_debug_says_nothing_of_it() {
+        let kept = |text: &str| MissedCode::new(text, "99L").code().map(str::to_owned);
+        for code in ["GLU", "2345-7", " K+ ", "a.b/c#1"] {
+            assert_eq!(kept(code).as_deref(), Some(code.trim()));
+        }
+        let long = "x".repeat(41);
+        for text in ["", "not a code", "M\u{fc}ller", "--", &long] {
+            assert_eq!(kept(text), None, "{text}");
+        }
+        let shown = format!("{:?}", MissedCode::new("SECRET", "99L"));
+        assert!(!shown.contains("SECRET"), "{shown}");
+    }
 }

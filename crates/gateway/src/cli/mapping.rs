@@ -8,6 +8,7 @@ mod check;
 mod coverage;
 mod diff;
 mod explain;
+mod misses;
 mod reload;
 mod schema;
 mod show;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Coverage(coverage::Args),
     Diff(diff::Args),
     Explain(explain::Args),
+    Misses(misses::Args),
     Reload(reload::Args),
     Schema(schema::Args),
     Show(show::Args),
@@ -44,6 +46,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
         Command::Coverage(args) => coverage::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Misses(args) => misses::run(args),
         Command::Reload(args) => reload::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Show(args) => show::run(args),

@@ -23,6 +23,8 @@ pub struct Route {
     pub packages: Vec<String>,
     /// Policy switches of the mapping.
     pub policies: BTreeMap<String, String>,
+    /// Further layers for some of its messages; the first that fits a message is used.
+    pub overlays: Vec<Overlay>,
     /// Where the Bundles go; empty filters the messages out, visibly.
     pub destinations: Vec<String>,
     /// What must stay in order.
@@ -33,6 +35,23 @@ pub struct Route {
     pub on_poison: OnPoison,
     #[serde(skip)]
     places: Places,
+}
+
+/// Further layers and policies for some messages of a route.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overlay {
+    /// Its name, for people.
+    pub name: String,
+    /// Senders it is for: the listener's `sender`, else MSH-4, else MSH-3 of the message. Empty is for all.
+    pub senders: Vec<String>,
+    /// Content predicate; `None` is for all.
+    pub when: Option<String>,
+    /// Layers on top of the route's.
+    pub packages: Vec<String>,
+    /// Policy switches instead of the route's.
+    pub policies: BTreeMap<String, String>,
+    #[serde(skip)]
+    places: (Vec<Origin>, Option<Origin>),
 }
 
 /// Where the references of a route stand, for checks across sections.
@@ -108,6 +127,11 @@ fn one(name: String, section: Section<'_>) -> Route {
             .into_iter()
             .map(|(key, value, _)| (key, value))
             .collect(),
+        overlays: section
+            .named_sections("overlays")
+            .into_iter()
+            .map(|(name, section)| overlay(name, section))
+            .collect(),
         destinations,
         ordering: section
             .choice(
@@ -157,6 +181,58 @@ fn one(name: String, section: Section<'_>) -> Route {
     route
 }
 
+fn overlay(name: String, section: Section<'_>) -> Overlay {
+    let texts = |key| section.texts(key).unwrap_or_default();
+    let (packages, package_places) = texts("packages").into_iter().unzip();
+    let overlay = Overlay {
+        name,
+        senders: texts("sender").into_iter().map(|(name, _)| name).collect(),
+        when: section.text("when"),
+        packages,
+        policies: section
+            .text_map("policies")
+            .into_iter()
+            .map(|(key, value, _)| (key, value))
+            .collect(),
+        places: (
+            package_places,
+            section.node("when").map(|node| node.origin.clone()),
+        ),
+    };
+    if overlay.senders.is_empty() && overlay.when.is_none() {
+        section.error_with_help(
+            section.origin(),
+            format!("{} is missing", section.path_of("sender")),
+            "say for which messages it is: `sender: NORTH`, or `when: MSH-3 = LAB`",
+        );
+    }
+    if overlay.packages.is_empty() && overlay.policies.is_empty() {
+        section.error_with_help(
+            section.origin(),
+            format!("{} is missing", section.path_of("packages")),
+            "name the packages that go on top, or policies",
+        );
+    }
+    section.finish();
+    overlay
+}
+
+impl Route {
+    /// Every combination of layers that its messages may need.
+    pub fn layerings(&self) -> impl Iterator<Item = Vec<String>> {
+        let overlaid = self
+            .overlays
+            .iter()
+            .map(|overlay| self.layers_with(overlay));
+        std::iter::once(self.packages.clone()).chain(overlaid)
+    }
+
+    /// The route's layers with those of an overlay on top.
+    pub fn layers_with(&self, overlay: &Overlay) -> Vec<String> {
+        [self.packages.as_slice(), &overlay.packages].concat()
+    }
+}
+
 /// Names that exist, to check references against.
 pub struct Known<'a> {
     /// Names of listeners.
@@ -170,6 +246,14 @@ pub struct Known<'a> {
 /// Reports references to what does not exist, and conditions that cannot be read.
 pub fn check(routes: &[Route], known: &Known<'_>, problems: &Problems) {
     for route in routes {
+        let overlaid = route.overlays.iter().map(|overlay| {
+            (
+                "package",
+                &overlay.packages,
+                &overlay.places.0,
+                &known.packages,
+            )
+        });
         let references = [
             (
                 "listener",
@@ -190,6 +274,7 @@ pub fn check(routes: &[Route], known: &Known<'_>, problems: &Problems) {
                 &known.destinations,
             ),
         ];
+        let references = references.into_iter().chain(overlaid);
         for (what, names, places, exist) in references {
             for (name, place) in names.iter().zip(places) {
                 if exist.contains(&name.as_str()) {
@@ -205,13 +290,20 @@ pub fn check(routes: &[Route], known: &Known<'_>, problems: &Problems) {
                 });
             }
         }
-        if let (Some(when), Some(place)) = (&route.when, &route.places.when)
-            && let Err(why) = crate::predicate::Predicate::compile(when)
-        {
-            problems.push(Problem::error(
-                place.clone(),
-                format!("routes.{}.when: {why}", route.name),
-            ));
+        let own = (String::new(), &route.when, &route.places.when);
+        let overlaid = route.overlays.iter().map(|overlay| {
+            let path = format!(".overlays.{}", overlay.name);
+            (path, &overlay.when, &overlay.places.1)
+        });
+        for (path, when, place) in std::iter::once(own).chain(overlaid) {
+            if let (Some(when), Some(place)) = (when, place)
+                && let Err(why) = crate::predicate::Predicate::compile(when)
+            {
+                problems.push(Problem::error(
+                    place.clone(),
+                    format!("routes.{}{path}.when: {why}", route.name),
+                ));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fhir::bundle::{BundleKind, BundleOptions, Ids};
 use hl7v2::ParseOptions;
 use jiff::tz::TimeZone;
-use mapping::{Context, Deadline};
+use mapping::{CodeMiss, Context, Deadline};
 use queue::{Lease, RecordId};
 use upstream::Request;
 
@@ -17,7 +17,9 @@ use crate::{
     },
     convert::{ConvertFailure, Converted, Engine, Settings, is_error},
     events::{Events, RouteEvents},
+    misses::Misses,
     packages::Packages,
+    predicate::Predicate,
     receive,
 };
 
@@ -34,6 +36,7 @@ pub struct MappingStep {
     routes: BTreeMap<String, RouteStep>,
     listeners: BTreeMap<String, ListenerStep>,
     naming_base: String,
+    misses: Arc<Misses>,
 }
 
 /// An engine for each combination of layers.
@@ -41,7 +44,16 @@ type Engines = BTreeMap<Vec<String>, Arc<Engine>>;
 
 struct RouteStep {
     config: config::Route,
+    overlays: Vec<OverlayStep>,
     events: Arc<RouteEvents>,
+}
+
+/// What is used instead for some messages of a route.
+struct OverlayStep {
+    senders: Vec<String>,
+    when: Option<Predicate>,
+    layers: Vec<String>,
+    policies: BTreeMap<String, String>,
 }
 
 struct ListenerStep {
@@ -70,16 +82,35 @@ impl MappingStep {
     ///
     /// # Errors
     /// [`Setup`].
-    pub fn new(config: &Config, packages: &Packages, events: &Events) -> Result<Self, Setup> {
+    pub fn new(
+        config: &Config,
+        packages: &Packages,
+        events: &Events,
+        misses: Arc<Misses>,
+    ) -> Result<Self, Setup> {
         let mut routes = BTreeMap::new();
         for route in &config.routes {
-            packages
-                .get(&route.packages)
-                .ok_or_else(|| Setup(route.name.clone()))?;
+            let setup = || Setup(route.name.clone());
+            for layers in route.layerings() {
+                packages.get(&layers).ok_or_else(setup)?;
+            }
+            let mut overlays = Vec::new();
+            for overlay in &route.overlays {
+                let when = overlay.when.as_deref().map(Predicate::compile).transpose();
+                let mut policies = route.policies.clone();
+                policies.extend(overlay.policies.clone());
+                overlays.push(OverlayStep {
+                    senders: overlay.senders.clone(),
+                    when: when.map_err(|_| setup())?,
+                    layers: route.layers_with(overlay),
+                    policies,
+                });
+            }
             routes.insert(
                 route.name.clone(),
                 RouteStep {
                     config: route.clone(),
+                    overlays,
                     events: Arc::new(events.route(&route.name)),
                 },
             );
@@ -102,6 +133,7 @@ impl MappingStep {
             routes,
             listeners,
             naming_base: config.naming_base.clone(),
+            misses,
         })
     }
 
@@ -148,34 +180,40 @@ impl MappingStep {
 
     fn map_now(&self, lease: &Lease, destination: &Destination) -> Result<Mapped, MapFailure> {
         let route = self.routes.get(&lease.route).ok_or(MapFailure::NoRoute)?;
-        let engine = self.engines.load().get(&route.config.packages).cloned();
-        let engine = engine.ok_or(MapFailure::NoRoute)?;
         let (started, time) = (Instant::now(), self.limits.time);
         let listener = self.listeners.get(&lease.listener);
         let default = ParseOptions::default();
+        let parse = listener.map_or(&default, |listener| &listener.parse);
+        let sender = lease
+            .attributes
+            .get(receive::SENDER)
+            .cloned()
+            .unwrap_or_default();
+        let (layers, policies) = route.choose(&sender, &lease.payload, parse);
+        let engine = self.engines.load().get(layers).cloned();
+        let engine = engine.ok_or(MapFailure::NoRoute)?;
         let context = Context {
-            sender: lease
-                .attributes
-                .get(receive::SENDER)
-                .cloned()
-                .unwrap_or_default(),
+            sender,
             zone: listener.and_then(|listener| listener.zone.clone()),
             naming_base: self.naming_base.clone(),
-            policies: route.config.policies.clone(),
+            policies: policies.clone(),
             limits: self.limits.engine(),
             deadline: Deadline::new(move || started.elapsed() >= time),
         };
         let settings = Settings {
-            parse: listener.map_or(&default, |listener| &listener.parse),
+            parse,
             context: &context,
             bundle: bundle_options(destination),
             validation: route.config.validation,
         };
         match engine.convert(&lease.payload, &settings) {
             Ok(converted) => {
+                let missed = &converted.report.code_misses;
+                self.misses
+                    .count_record(lease.record, &context.sender, missed);
                 report(&route.events, lease.record, &converted, started);
                 if converted.park {
-                    return Err(MapFailure::Park(misses(&converted)));
+                    return Err(MapFailure::Park(told(missed)));
                 }
                 Ok(Mapped {
                     body: converted.bundle.into(),
@@ -183,12 +221,48 @@ impl MappingStep {
                 })
             }
             Err(failure) => {
+                if let ConvertFailure::CodeMiss { misses, .. } = &failure {
+                    self.misses
+                        .count_record(lease.record, &context.sender, misses);
+                    count_misses(&route.events, misses);
+                }
                 route.events.mapping_failed(lease.record, failure.reason());
                 for issue in failure.issues() {
                     route.events.validation_issue(issue.severity.as_str());
                 }
                 Err(MapFailure::Convert(failure))
             }
+        }
+    }
+}
+
+impl RouteStep {
+    /// Layers and policies for a message: those of the first overlay that is for it, else the route's.
+    fn choose(
+        &self,
+        sender: &str,
+        payload: &[u8],
+        parse: &ParseOptions,
+    ) -> (&Vec<String>, &BTreeMap<String, String>) {
+        let mut message = None;
+        let fits = |overlay: &&OverlayStep| {
+            if !overlay.senders.is_empty() && !overlay.senders.iter().any(|name| name == sender) {
+                return false;
+            }
+            let Some(when) = &overlay.when else {
+                return true;
+            };
+            // Only routes that ask the content pay for reading it here.
+            let message = message.get_or_insert_with(|| {
+                hl7v2::parse_with(payload, parse, hl7v2::Index::default()).ok()
+            });
+            message
+                .as_ref()
+                .is_some_and(|(message, _)| when.matches(message))
+        };
+        match self.overlays.iter().find(fits) {
+            Some(overlay) => (&overlay.layers, &overlay.policies),
+            None => (&self.config.packages, &self.config.policies),
         }
     }
 }
@@ -210,19 +284,21 @@ fn report(events: &RouteEvents, record: RecordId, converted: &Converted, started
     for (segment, count) in &converted.report.unmapped_segments {
         events.unmapped(segment, u64::from(*count));
     }
-    for miss in &converted.report.code_misses {
-        events.code_miss(&miss.table);
-    }
+    count_misses(events, &converted.report.code_misses);
     for finding in &converted.findings {
         events.validation_issue(finding.severity.as_str());
     }
 }
 
+fn count_misses(events: &RouteEvents, misses: &[CodeMiss]) {
+    for miss in misses {
+        events.code_miss(&miss.table);
+    }
+}
+
 /// Which tables miss a code, and where it stands.
-fn misses(converted: &Converted) -> String {
-    let misses = converted
-        .report
-        .code_misses
+fn told(misses: &[CodeMiss]) -> String {
+    let misses = misses
         .iter()
         .map(|miss| format!("table {} at {}", miss.table, miss.place));
     misses.collect::<Vec<_>>().join(", ")

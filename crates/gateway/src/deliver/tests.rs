@@ -103,7 +103,13 @@ impl House {
             Arc::new(events.listener("lab")),
         );
         let mapping = Arc::new(
-            MappingStep::new(&config, &Packages::load(&config).unwrap(), &events).unwrap(),
+            MappingStep::new(
+                &config,
+                &Packages::load(&config).unwrap(),
+                &events,
+                Arc::default(),
+            )
+            .unwrap(),
         );
         let mut upstream = upstream::Config::new(url);
         upstream.retry.short_attempts = 1;

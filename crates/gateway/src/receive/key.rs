@@ -36,7 +36,7 @@ pub(super) fn ordering_keys(
 }
 
 /// The sender of a message: what makes identifiers unique that are only locally so. MSH-4, else MSH-3.
-pub(super) fn sender(header: &Header<'_>, configured: Option<&str>) -> String {
+pub(crate) fn sender(header: &Header<'_>, configured: Option<&str>) -> String {
     if let Some(sender) = configured {
         return sender.to_owned();
     }

@@ -13,7 +13,7 @@ use super::access::Here;
 use super::helpers::{is_oid, is_uri, urn_part};
 use super::slot::{Emitted, Slot, Source};
 use crate::plan::{MapId, Miss, OriginId, Shape, Table, TableId, Target};
-use crate::report::{CodeMiss, ReportCode};
+use crate::report::{CodeMiss, MissedCode, ReportCode};
 
 /// Where HL7 keeps its v2 tables as FHIR code systems.
 const V2_TABLES: &str = "http://terminology.hl7.org/CodeSystem/v2-";
@@ -544,9 +544,15 @@ impl<'r> Run<'r> {
 
     fn miss(&mut self, table: &Table, miss: Miss, node: Node<'r>, origin: OriginId, slot: Slot) {
         let place = node.place();
+        let first = triplets(node).find(|triplet| triplet.code.is_valued());
+        let code = first.map(|triplet| {
+            let system = triplet.system.map(|system| self.peek(system));
+            MissedCode::new(&self.peek(triplet.code), &system.unwrap_or_default())
+        });
         self.state.report.code_misses.push(CodeMiss {
             table: table.name.clone(),
             place,
+            code: code.unwrap_or_default(),
         });
         match miss {
             Miss::Keep => {}
