@@ -22,12 +22,14 @@ mod help;
 mod mapping_check;
 #[path = "commands/mapping_diff.rs"]
 mod mapping_diff;
+#[path = "commands/mapping_examples.rs"]
+mod mapping_examples;
 #[path = "commands/mapping_explain.rs"]
 mod mapping_explain;
-#[path = "commands/mapping_schema.rs"]
-mod mapping_schema;
 #[path = "commands/mapping_misses.rs"]
 mod mapping_misses;
+#[path = "commands/mapping_schema.rs"]
+mod mapping_schema;
 #[path = "commands/mapping_show.rs"]
 mod mapping_show;
 #[path = "commands/mapping_table.rs"]
