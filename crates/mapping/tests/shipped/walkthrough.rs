@@ -86,3 +86,17 @@ fn a_message_type_is_added_without_rust() {
         "the admission system owns the patient"
     );
 }
+
+/// The example of section 16 can be read as it stands there.
+#[test]
+fn the_example_of_an_assertion_file_is_one() {
+    let page = std::fs::read_to_string(shipped_folder().join("README.md")).unwrap();
+    let section = page.split("\n## 16. Tests").nth(1).expect("section 16");
+    let example = section.split("```yaml\n").nth(1).expect("an example");
+    let example = example.split("```").next().unwrap();
+    let read = mapping::testing::Assertions::read("tests/glucose.assert.yaml", example);
+    if let Err(findings) = read {
+        let told: Vec<String> = findings.iter().map(|found| found.one_line()).collect();
+        panic!("{}", told.join("\n"));
+    }
+}
