@@ -50,7 +50,7 @@
     }
   }
   legend.append(make("li", "gap"));
-  counted(data.counts.from_fields, "element", "elements from fields");
+  counted(data.counts.from_fields, "element", "from fields");
   counted(data.counts.constants, "element constant", "constants");
   counted(data.counts.generated, "element generated", "references and ids");
 
