@@ -123,6 +123,8 @@ pub(crate) struct State {
     pub tree: Tree,
     pub made: Vec<Made>,
     pub by_identity: HashMap<Uuid, u32, Spread>,
+    /// What `called:` names resources by, across groups.
+    pub called: HashMap<(BoundId, Uuid), u32>,
     /// Resources whose elements are being made, outermost first.
     pub under_way: Vec<Uuid>,
     pub repeats: HashMap<Uuid, u32, Spread>,
@@ -421,6 +423,7 @@ impl State {
         self.made.clear();
         self.by_identity.clear();
         self.under_way.clear();
+        self.called.clear();
         self.repeats.clear();
         self.frames.clear();
         self.bound.clear();

@@ -88,6 +88,8 @@ pub(crate) struct Entry {
     pub write: Option<WriteMode>,
     /// Instead of the map's own.
     pub key: Option<Identity>,
+    /// What other segments call the resource by, who are not in its group.
+    pub called: Option<Identity>,
     pub origin: OriginId,
 }
 
@@ -296,6 +298,8 @@ pub(crate) enum Body {
     Map(MapId),
     Table(TableId, Option<Miss>, Option<MapId>),
     Ref(BoundId),
+    /// The resource of that name which a message map's `called:` gave this key.
+    Called(BoundId, Identity),
     Make(Box<Make>),
 }
 

@@ -380,6 +380,11 @@ pub(crate) const LINE: Vocabulary = Vocabulary {
             "elements of the resource, or of another: `{ subject: patient, report.result: observation }`",
         ),
         KEY,
+        key(
+            "called",
+            Takes::Identity,
+            "what segments of other groups find the resource by, with `{ ref: NAME, key: [...] }`",
+        ),
         WRITE,
         key(
             "use",

@@ -259,6 +259,7 @@ impl Compiler {
             set: Vec::new(),
             write: None,
             key: None,
+            called: None,
             origin: self.origin(key.span),
         };
         if !v2::is_segment(name) {
@@ -372,12 +373,13 @@ impl Compiler {
             segment: Some(segment),
             current: None,
         };
-        let (mut when, mut write, mut identity) = (None, None, None);
+        let (mut when, mut write, mut identity, mut called) = (None, None, None, None);
         for (key, value) in pairs {
             match key.text().unwrap_or_default() {
                 "when" => when = self.condition(value, &scope),
                 "write" => write = self.write_mode(value),
                 "key" => identity = self.identity(value, &scope),
+                "called" => called = self.identity(value, &scope),
                 word if word.starts_with(|c: char| c.is_ascii_uppercase()) => {}
                 other => self.known_key(key, other, &vocabulary::LINE),
             }
@@ -389,7 +391,8 @@ impl Compiler {
             self.check_into(map, id, pairs);
         }
         if let Some(entry) = entries.get_mut(number) {
-            (entry.when, entry.write, entry.set, entry.key) = (when, write, sets, identity);
+            (entry.when, entry.write, entry.set) = (when, write, sets);
+            (entry.key, entry.called) = (identity, called);
         }
     }
 

@@ -447,6 +447,9 @@ impl Compiler {
                 self.wrong_type(name, target, "a reference");
                 return None;
             }
+            if let Some(key) = parts.get("key") {
+                return Some((Body::Called(id, self.identity(key, scope)?), false));
+            }
             return Some((Body::Ref(id), false));
         }
         if let Some(kind) = parts.get("make") {

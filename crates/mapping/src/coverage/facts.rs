@@ -369,7 +369,7 @@ impl Walker<'_> {
                     None => self.object(&rule.set, context, facts),
                 }
             }
-            Body::Ref(bound) => facts.push(Fact {
+            Body::Ref(bound) | Body::Called(bound, _) => facts.push(Fact {
                 bound: Some(*bound),
                 ..context.fact()
             }),

@@ -323,6 +323,14 @@ impl<'r> Run<'r> {
                     .min(Emitted::Linked),
                 None => Emitted::Nothing,
             },
+            Body::Called(name, key) => match self.called(*name, key, here) {
+                Some(resource) => {
+                    self.take_key(key, here);
+                    self.put_reference(slot, resource, origin)
+                        .min(Emitted::Linked)
+                }
+                None => Emitted::Nothing,
+            },
             Body::Make(make) => {
                 let contents = Contents {
                     fields: &make.fields,

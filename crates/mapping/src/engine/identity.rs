@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::Run;
 use super::access::Here;
-use crate::plan::{Access, Canonical, Identity, Part};
+use crate::plan::{Access, BoundId, Canonical, Identity, Part};
 
 /// Namespace of all ids. It stands for version 1 of how keys are turned into ids: changing either makes every
 /// resource a new one.
@@ -61,6 +61,55 @@ impl<'r> Run<'r> {
         Identified {
             uuid: id_of(text),
             condition: None,
+        }
+    }
+
+    /// Lets other segments find the resource by this key. The first of several that are called the same is meant.
+    pub(crate) fn name_resource(
+        &mut self,
+        name: BoundId,
+        key: &'r Identity,
+        resource: u32,
+        here: &Here<'r>,
+    ) {
+        if let Some(uuid) = self.name_of(key, here) {
+            self.state.called.entry((name, uuid)).or_insert(resource);
+        }
+    }
+
+    /// The resource of that name that is called so; one that was called earlier in the message.
+    pub(crate) fn called(
+        &mut self,
+        name: BoundId,
+        key: &'r Identity,
+        here: &Here<'r>,
+    ) -> Option<u32> {
+        if self.state.called.is_empty() {
+            return None;
+        }
+        let uuid = self.name_of(key, here)?;
+        self.state.called.get(&(name, uuid)).copied()
+    }
+
+    fn name_of(&mut self, key: &'r Identity, here: &Here<'r>) -> Option<Uuid> {
+        let mut text = std::mem::take(&mut self.state.key);
+        let found = self.by_key(&mut text, "called", key, here);
+        self.state.key = text;
+        found.map(|found| found.uuid)
+    }
+
+    /// What a reference by key was read from has been used.
+    pub(crate) fn take_key(&mut self, key: &'r Identity, here: &Here<'r>) {
+        for part in &key.parts {
+            if let Part::Value(choices) = part {
+                let valued = choices
+                    .iter()
+                    .filter_map(|(access, _)| self.node(*access, here))
+                    .find(Node::is_valued);
+                if let Some(node) = valued {
+                    self.take(node.leaves());
+                }
+            }
         }
     }
 

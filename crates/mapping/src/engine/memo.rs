@@ -233,6 +233,8 @@ impl Inputs {
                 }
             }
             Body::Ref(name) => self.bound.push(*name),
+            // What is called by a key changes as the message goes on.
+            Body::Called(..) => self.unsteady = true,
             Body::Make(make) => {
                 self.identity(make.key.as_ref(), top);
                 self.fields(plan, &make.fields, top, depth + 1);

@@ -198,6 +198,7 @@ impl<'r> Run<'r> {
             Body::Object(fields) => self.why_fields(why, deeper, fields, here),
             Body::Map(map) => self.why_map(why, deeper, *map, here),
             Body::Ref(_) | Body::Fixed(_) => {}
+            Body::Called(_, key) => self.why_key(why, at, Some(key), here),
             Body::Make(make) => {
                 self.why_key(why, at, make.key.as_ref(), here);
                 self.why_fields(why, deeper, &make.fields, here);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use mapping::Package;
 use serde_json::{Value, json};
 
-use crate::fixture::compiled;
-use crate::support::{ADMIT, Converted, File, RESULT, convert, message};
+use crate::fixture::{compiled, with};
+use crate::support::{ADMIT, Converted, File, RESULT, convert, message, package};
 
 const ORU: &str = r#"
 message: ORU_R01
@@ -447,4 +447,48 @@ fn z_segments_need_no_definitions() {
         made.only("Patient")["photo"],
         json!([{"title": "one"}, {"title": "two"}])
     );
+}
+
+#[test]
+fn a_resource_is_found_again_by_what_it_is_called() {
+    // The second order names an observation of the first one: by the number of its order, its code and its sub-id.
+    let files = [
+        (
+            "messages/ORU_R01.yaml",
+            "message: ORU_R01\nmap:\n  - PATIENT_RESULT:\n      - ORDER_OBSERVATION:\n          - OBSERVATION:\n              - OBX: OBX/Observation as observation\n                called: [OBR-3 else OBR-2, OBX-3, OBX-4]\n",
+        ),
+        (
+            "segments/OBX/Observation.yaml",
+            "segment: OBX\nmakes: Observation\nkey: [OBR-3, OBX-3, OBX-4, repeat]\nstatus: final\ncode: { text: \"{{OBX-5}}\" }\nderivedFrom: [ { ref: observation, key: [OBR-29.2, OBR-26.1, OBR-26.2] } ]\n",
+        ),
+    ];
+    let package = package(&[with(&files)]);
+    let child =
+        |parent: &str| format!("OBR|2||2^LAB|X^Panel^L||||||||||||||||||||||{parent}|||^1&LAB");
+    for (parent, found) in [
+        ("A&Culture&L^2", true),
+        ("A&Culture&L^3", false),
+        ("B&Culture&L^2", false),
+    ] {
+        let made = convert(
+            &package,
+            &message(
+                RESULT,
+                &[
+                    "PID|||1",
+                    "OBR|1||1^LAB|A^Culture^L",
+                    "OBX|1|ST|A^Culture^L|1|first",
+                    "OBX|2|ST|A^Culture^L|2|second",
+                    &child(parent),
+                    "OBX|1|ST|B^Penicillin^L|1|S",
+                ],
+            ),
+        );
+        let observations = made.all("Observation");
+        assert_eq!(observations.len(), 3);
+        let from = &observations[2]["derivedFrom"][0]["reference"];
+        let of = made.urls("Observation");
+        assert_eq!(from.as_str() == Some(of[1]), found, "{parent}");
+        assert_eq!(from.is_null(), !found, "{parent}");
+    }
 }

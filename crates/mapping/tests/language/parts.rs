@@ -172,7 +172,7 @@ fn headers_of_parts_and_lines_that_use_them() {
         (
             "part: head\nevents: [A01]\nmap: [ { MSH: MSH/MessageHeader as header } ]\n",
             "messages/parts/head.yaml:2:1: error[M003]: a part has no key `events`",
-            "part, about, map and link",
+            "part, about, map, link",
         ),
     ] {
         expect(&[("messages/parts/head.yaml", text)], start, help);
