@@ -26,6 +26,8 @@ mod mapping_diff;
 mod mapping_examples;
 #[path = "commands/mapping_explain.rs"]
 mod mapping_explain;
+#[path = "commands/mapping_lsp.rs"]
+mod mapping_lsp;
 #[path = "commands/mapping_misses.rs"]
 mod mapping_misses;
 #[path = "commands/mapping_schema.rs"]

@@ -19,7 +19,7 @@ mod rows;
 mod rule;
 mod scope;
 mod table;
-mod v2;
+pub(crate) mod v2;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

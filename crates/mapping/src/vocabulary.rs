@@ -443,6 +443,131 @@ pub(crate) const WRITES: &[(&str, &str)] = &[
     ("create", "leaves one that exists alone"),
 ];
 
+/// The tests of conditions, as they are written behind a path or alone.
+pub(crate) const TESTS: &[(&str, &str)] = &[
+    ("valued", "it has a value"),
+    ("not valued", "it has none"),
+    ("is null", "it is the v2 `\"\"`, which asks to delete"),
+    ("= X", "its text is X"),
+    ("!= X", "its text is something else, or nothing"),
+    ("in (A, B)", "its text is one of these"),
+    ("not in (A, B)", "its text is none of these"),
+    ("starts with X", "its text starts so"),
+    ("contains X", "X is in its text"),
+    ("same as PATH", "both say the same"),
+    ("is number", "also: quantity, integer, date, time, oid, uri"),
+];
+
+/// The helpers of templates: name, how it is written, what it gives.
+pub(crate) const HELPERS: &[(&str, &str, &str)] = &[
+    (
+        "date",
+        "date PATH",
+        "the FHIR date, nothing if it can't be made",
+    ),
+    (
+        "dateTime",
+        "dateTime PATH",
+        "the FHIR dateTime, nothing if it can't be made",
+    ),
+    (
+        "instant",
+        "instant PATH",
+        "the FHIR instant, nothing if it can't be made",
+    ),
+    (
+        "time",
+        "time PATH",
+        "the FHIR time, nothing if it can't be made",
+    ),
+    ("upper", "upper PATH", "in upper case"),
+    ("lower", "lower PATH", "in lower case"),
+    ("trim", "trim PATH", "without blanks around it"),
+    ("digits", "digits PATH", "its digits alone"),
+    ("number", "number PATH", "of `<5`: 5"),
+    ("comparator", "comparator PATH", "of `<5`: <"),
+    (
+        "rangeLow",
+        "rangeLow PATH",
+        "the low end of a reference range such as 3.5-5.1",
+    ),
+    (
+        "rangeHigh",
+        "rangeHigh PATH",
+        "the high end of a reference range such as 3.5-5.1",
+    ),
+    ("replace", "replace PATH \"a\" \"b\"", "with b for each a"),
+    (
+        "substring",
+        "substring PATH start length",
+        "a part of it; characters are counted from 1",
+    ),
+    ("join", "join PATH \", \"", "all repetitions"),
+    (
+        "default",
+        "default PATH \"x\"",
+        "the first of its arguments that has a value",
+    ),
+    (
+        "whole",
+        "whole PATH",
+        "all the text of a field, delimiters included",
+    ),
+    (
+        "system",
+        "system PATH",
+        "URI of a coding system by its name (CWE.3)",
+    ),
+    (
+        "authority",
+        "authority PATH",
+        "identifier system of an HD (CX.4, XCN.9)",
+    ),
+    (
+        "lookup",
+        "lookup PATH \"Table\"",
+        "the target code of a code table",
+    ),
+    ("sender", "sender", "who sends"),
+    (
+        "later",
+        "later TIME AMOUNT UNIT",
+        "the time a step later, such as `later SCH-11.4 SCH-9 \"min\"`",
+    ),
+    (
+        "earlier",
+        "earlier TIME AMOUNT UNIT",
+        "the time a step earlier",
+    ),
+    ("minutes", "minutes AMOUNT UNIT", "the length in minutes"),
+    (
+        "lines",
+        "lines PATH",
+        "the field in all segments of that name near by, a line each",
+    ),
+    (
+        "sections",
+        "sections PATH HEADING",
+        "as `lines`, with the text of HEADING above wherever it changes",
+    ),
+    (
+        "beside",
+        "beside OBX-5 OBX-3 \"29769-7\" OBX-4",
+        "OBX-5 of the other OBX near by whose OBX-3 is that and whose OBX-4 is the same as here",
+    ),
+    ("base64", "base64 TEXT", "the text (UTF-8) in base64"),
+    (
+        "if",
+        "#if PATH}}...{{else}}...{{/if",
+        "decides; knows eq, ne, and, or, not, valued",
+    ),
+    (
+        "unless",
+        "#unless PATH}}...{{/unless",
+        "the opposite of `if`",
+    ),
+];
+
 // === impl Vocabulary ===
 
 impl Vocabulary {
@@ -494,5 +619,11 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn every_helper_is_described() {
+        let described: Vec<&str> = HELPERS.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(described, crate::plan::Helper::NAMES);
     }
 }

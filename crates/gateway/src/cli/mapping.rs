@@ -8,6 +8,7 @@ mod check;
 mod coverage;
 mod diff;
 mod explain;
+mod lsp;
 mod misses;
 mod reload;
 mod schema;
@@ -32,6 +33,7 @@ pub(crate) enum Command {
     Diff(diff::Args),
     Explain(explain::Args),
     Misses(misses::Args),
+    Lsp(lsp::Args),
     Reload(reload::Args),
     Schema(schema::Args),
     Show(show::Args),
@@ -47,6 +49,7 @@ pub(crate) fn run(command: &Command) -> Outcome {
         Command::Diff(args) => diff::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Misses(args) => misses::run(args),
+        Command::Lsp(args) => lsp::run(args),
         Command::Reload(args) => reload::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Show(args) => show::run(args),

@@ -226,3 +226,32 @@ pub(crate) fn alike(one: &str, other: &str) -> bool {
             .iter()
             .any(|family| family.contains(&one) && family.contains(&other))
 }
+
+// === for people ===
+
+/// The field of the newest version that has it.
+pub(crate) fn field_definition(
+    segment: &str,
+    number: u16,
+) -> Option<&'static hl7v2::definitions::FieldDefinition> {
+    versions().find_map(|definitions| definitions.segment(segment)?.field(number))
+}
+
+/// The largest field number of a segment in any version; 0 for an unknown one.
+pub(crate) fn field_count(segment: &str) -> u16 {
+    versions()
+        .filter_map(|definitions| definitions.segment(segment)?.fields.last())
+        .map(|field| field.number)
+        .max()
+        .unwrap_or(0)
+}
+
+/// The components of a data type in the newest version that has it.
+pub(crate) fn component_definitions(
+    data_type: &str,
+) -> Vec<&'static hl7v2::definitions::ComponentDefinition> {
+    versions()
+        .find_map(|definitions| definitions.data_type(data_type))
+        .map(|found| found.components.iter().collect())
+        .unwrap_or_default()
+}
