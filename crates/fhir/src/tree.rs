@@ -74,6 +74,7 @@ pub struct Tree {
     /// Text of older nodes was set behind a mark up to here, so it must survive a truncate.
     pinned: u32,
     overflowed: bool,
+    grafts: fragment::Grafts,
     known: &'static Names,
     local: LocalNames,
 }
@@ -96,6 +97,8 @@ enum Tag {
 struct Node {
     key: Key,
     tag: Tag,
+    /// Which graft it came with, from 1; 0 for none.
+    graft: u16,
     /// Containers: first child. Strings and numbers: start in the text. Booleans and references: the value.
     first: u32,
     /// Containers: last child. Strings and numbers: length of the text.
@@ -118,6 +121,7 @@ impl Tree {
             text: String::new(),
             pinned: 0,
             overflowed: false,
+            grafts: fragment::Grafts::default(),
             known: names::known(),
             local: LocalNames::default(),
         }
@@ -129,6 +133,7 @@ impl Tree {
         self.text.clear();
         self.pinned = 0;
         self.overflowed = false;
+        self.grafts.clear();
         self.local.clear();
     }
 
@@ -367,6 +372,8 @@ impl Tree {
         self.pinned = start.saturating_add(length);
         if let Some(node) = self.node_mut(node) {
             (node.tag, node.first, node.second) = (Tag::String, start, length);
+            let graft = node.graft;
+            self.grafts.change(graft);
         }
     }
 
@@ -459,6 +466,8 @@ impl Tree {
             .filter(|parent| is_container(parent.tag))
         {
             (parent.first, parent.second) = (first, last);
+            let graft = parent.graft;
+            self.grafts.change(graft);
         }
     }
 
@@ -480,6 +489,7 @@ impl Tree {
         self.nodes.push(Node {
             key,
             tag,
+            graft: 0,
             first,
             second,
             next: NONE,
@@ -502,11 +512,14 @@ impl Tree {
             return;
         };
         let (is_array, last) = (container.tag == Tag::Array, container.second);
+        let graft = container.graft;
         if last == NONE {
             (container.first, container.second) = (id.0, id.0);
+            self.grafts.change(graft);
             return;
         }
         container.second = id.0;
+        self.grafts.change(graft);
         match self.node_mut(NodeId(last)) {
             Some(before) if is_array || before.key.order <= key.order => before.next = id.0,
             _ => self.insert_sorted(parent, last, id, key.order),

@@ -247,6 +247,13 @@ impl<'a> Node<'a> {
         self.segment.message().raw_leaves(self.leaves())
     }
 
+    /// Where the bytes of the whole node stand in the input; an empty range when absent.
+    #[must_use]
+    pub fn bytes(&self) -> Range<usize> {
+        let start = self.offset();
+        start..start + self.raw().len()
+    }
+
     /// The text of its first leaf, unescaped and decoded; empty when absent.
     ///
     /// Borrows from the message when there is nothing to unescape or decode.

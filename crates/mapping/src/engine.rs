@@ -7,7 +7,8 @@ mod code;
 mod eval;
 pub(crate) mod helpers;
 mod identity;
-mod memo;
+pub(crate) mod kept;
+pub(crate) mod memo;
 mod merge;
 mod moment;
 mod slot;
@@ -156,6 +157,7 @@ pub(crate) struct State {
     pub failed: Option<ConvertError>,
     pub parked: bool,
     pub memo: memo::Memo,
+    pub kept: kept::Kept,
     /// Kept from message to message: it depends on the package only.
     pub known: memo::Known,
     /// Notes for `explain`; nobody else has one.
@@ -416,6 +418,7 @@ impl State {
         let is_on = |(policy, value): &(usize, String)| self.policies.get(*policy) == Some(value);
         self.switches = plan.switches.iter().map(is_on).collect();
         self.set_by = Some(context.policies.clone());
+        self.kept.clear();
     }
 
     fn clear(&mut self, message: &Message<'_>, plan: &Plan, context: &Context) {
@@ -447,6 +450,7 @@ impl State {
         self.failed = None;
         self.parked = false;
         self.memo.clear();
+        self.keep_for(context.base(), context.zone.as_ref(), message.delimiters());
         self.moments.clear();
     }
 }

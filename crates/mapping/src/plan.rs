@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     /// All that conditions ask of policies: which one, and whether it has that value.
     pub switches: Vec<(usize, String)>,
     pub probes: Vec<Probe>,
+    /// The inputs of rules whose elements are kept from message to message, by origin.
+    pub kept: Vec<Option<crate::engine::memo::Inputs>>,
     pub origins: Vec<Origin>,
     /// Tables the engine itself asks: coding systems (HL7 table 0396) and assigning authorities.
     pub coding_systems: Option<TableId>,

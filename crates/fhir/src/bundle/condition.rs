@@ -28,8 +28,26 @@ fn token(text: &str, out: &mut Vec<u8>) {
 }
 
 /// RFC 3986, section 3.4: unreserved characters, and those of a query that mean nothing to a form.
-fn is_plain(byte: u8) -> bool {
+const fn plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':' | b'/')
+}
+
+/// [`plain`] of all bytes.
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut rest: &mut [bool] = &mut table;
+    let mut byte = 0;
+    while let [first, after @ ..] = rest {
+        *first = plain(byte);
+        byte = byte.wrapping_add(1);
+        rest = after;
+    }
+    table
+};
+
+#[inline]
+fn is_plain(byte: u8) -> bool {
+    PLAIN.get(usize::from(byte)) == Some(&true)
 }
 
 fn percent(byte: u8, out: &mut Vec<u8>) {

@@ -1,6 +1,6 @@
 //! Parts of documents that are the same each time: made once, and put into a tree in one piece.
 
-use super::{Key, NO_KEY, NONE, Node, NodeId, Tag, Tree, index, is_container};
+use super::{Key, NO_KEY, NONE, Node, NodeId, Tag, Tree, WriteOptions, index, is_container};
 
 /// A copy of a node with all below it, see [`Tree::fragment`] and [`Tree::graft`]. All its names are R4's, so that it fits
 /// any tree.
@@ -9,6 +9,23 @@ pub struct Fragment {
     /// The root first. Links, and places in the text, are counted from the start of the fragment.
     nodes: Vec<Node>,
     text: String,
+    /// What is written for it, without white space. Empty when it is not always the same, or no more than a text.
+    json: Vec<u8>,
+}
+
+/// What was put into a tree in one piece is written in one piece, unless it was changed since.
+#[derive(Default)]
+pub(super) struct Grafts {
+    all: Vec<Graft>,
+    json: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+struct Graft {
+    root: u32,
+    /// Where its JSON starts, and its length; 0 when it was changed.
+    start: usize,
+    length: usize,
 }
 
 impl Tree {
@@ -18,8 +35,13 @@ impl Tree {
         let mut fragment = Fragment {
             nodes: Vec::new(),
             text: String::new(),
+            json: Vec::new(),
         };
         self.copy_into(&mut fragment, node)?;
+        let is_reference = |node: &Node| node.tag == Tag::Reference;
+        if is_container(self.node(node)?.tag) && !fragment.nodes.iter().any(is_reference) {
+            self.write(node, &mut fragment.json, &WriteOptions::default());
+        }
         Some(fragment)
     }
 
@@ -27,7 +49,9 @@ impl Tree {
     pub fn graft(&mut self, parent: NodeId, key: Key, fragment: &Fragment) -> NodeId {
         let root = NodeId(index(self.nodes.len()));
         let (text, _) = self.store(&fragment.text);
-        let shifted = fragment.nodes.iter().map(|node| node.shifted(root.0, text));
+        let graft = self.grafts.add(root.0, &fragment.json);
+        let shifted = |node: &Node| node.shifted(root.0, text, graft);
+        let shifted = fragment.nodes.iter().map(shifted);
         self.nodes.extend(shifted);
         if let Some(node) = self.node_mut(root) {
             node.key = key;
@@ -41,11 +65,21 @@ impl Tree {
         self.graft(parent, NO_KEY, fragment)
     }
 
+    /// The JSON of a node that was put into the tree in one piece and is as it was.
+    #[inline]
+    pub(super) fn grafted_json(&self, node: &Node) -> Option<&[u8]> {
+        let graft = self.grafts.get(node.graft)?;
+        let root = self.node(NodeId(graft.root))?;
+        let json = self.grafts.json.get(graft.start..)?.get(..graft.length)?;
+        (std::ptr::eq(root, node) && !json.is_empty()).then_some(json)
+    }
+
     fn copy_into(&self, fragment: &mut Fragment, id: NodeId) -> Option<u32> {
         let node = self.node(id)?;
         self.known.text(node.key.name)?;
         let mut copy = Node {
             next: NONE,
+            graft: 0,
             ..*node
         };
         if matches!(copy.tag, Tag::String | Tag::Number) {
@@ -74,10 +108,49 @@ impl Tree {
     }
 }
 
+impl Grafts {
+    pub fn clear(&mut self) {
+        self.all.clear();
+        self.json.clear();
+    }
+
+    /// The number of a new graft; 0 when there is nothing to write in one piece, or there are too many.
+    fn add(&mut self, root: u32, json: &[u8]) -> u16 {
+        if json.is_empty() {
+            return 0;
+        }
+        let number = u16::try_from(self.all.len() + 1).unwrap_or(0);
+        if number > 0 {
+            self.all.push(Graft {
+                root,
+                start: self.json.len(),
+                length: json.len(),
+            });
+            self.json.extend_from_slice(json);
+        }
+        number
+    }
+
+    #[inline]
+    fn get(&self, number: u16) -> Option<&Graft> {
+        self.all.get(usize::from(number).checked_sub(1)?)
+    }
+
+    /// Something in the graft is not as it was.
+    #[inline]
+    pub fn change(&mut self, number: u16) {
+        if let Some(before) = usize::from(number).checked_sub(1)
+            && let Some(graft) = self.all.get_mut(before)
+        {
+            graft.length = 0;
+        }
+    }
+}
+
 impl Node {
     /// The same node in a tree where the fragment's nodes and text start there.
     #[inline]
-    fn shifted(&self, nodes: u32, text: u32) -> Node {
+    fn shifted(&self, nodes: u32, text: u32, graft: u16) -> Node {
         let link = |to: u32| {
             if to == NONE {
                 NONE
@@ -94,6 +167,7 @@ impl Node {
             first,
             second,
             next: link(self.next),
+            graft,
             ..*self
         }
     }
@@ -163,9 +237,56 @@ mod tests {
         let coding = tree.get(graft, coding.name).unwrap();
         let (_, member) = tree.children(coding).next().unwrap();
         assert_eq!(tree.origin(member), 7);
-        // What is added to a graft later goes behind what it had.
-        tree.add_string(member, key(&mut Tree::new(), "display", 6), "x");
-        assert_eq!(tree.children(member).count(), 3);
+    }
+
+    #[test]
+    fn a_graft_that_was_changed_is_written_anew() {
+        let mut tree = Tree::new();
+        let (coding, code) = (key(&mut tree, "coding", 3), key(&mut tree, "code", 5));
+        let concept = tree.object();
+        let list = tree.add_array(concept, coding);
+        let member = tree.push_object(list);
+        tree.add_string(member, code, "a\"b");
+        let fragment = tree.fragment(concept).unwrap();
+        let written = |tree: &Tree, node| {
+            let mut out = Vec::new();
+            tree.write(node, &mut out, &WriteOptions::default());
+            String::from_utf8(out).unwrap()
+        };
+        let member_of = |tree: &Tree, graft| {
+            let list = tree.get(graft, coding.name).unwrap();
+            (list, tree.children(list).next().unwrap().1)
+        };
+        let put = |tree: &mut Tree| {
+            let all = tree.array();
+            (all, tree.push_graft(all, &fragment))
+        };
+        let plain = r#"{"coding":[{"code":"a\"b"}]}"#;
+        // As it was, and a part of it alone.
+        let (all, graft) = put(&mut tree);
+        assert_eq!(written(&tree, all), format!("[{plain}]"));
+        let (_, member) = member_of(&tree, graft);
+        assert_eq!(written(&tree, member), r#"{"code":"a\"b"}"#);
+        // With an element more, a text changed, an element less.
+        let system = key(&mut tree, "system", 1);
+        tree.add_string(member, system, "x");
+        let more = r#"[{"coding":[{"system":"x","code":"a\"b"}]}]"#;
+        assert_eq!(written(&tree, all), more);
+        let (all, graft) = put(&mut tree);
+        let (_, member) = member_of(&tree, graft);
+        let text = tree.get(member, code.name).unwrap();
+        tree.set_text(text, "c");
+        assert_eq!(written(&tree, all), r#"[{"coding":[{"code":"c"}]}]"#);
+        let (all, graft) = put(&mut tree);
+        let (list, member) = member_of(&tree, graft);
+        tree.remove(list, member);
+        assert_eq!(written(&tree, all), "");
+        let (all, graft) = put(&mut tree);
+        let mark = tree.mark();
+        let (_, member) = member_of(&tree, graft);
+        tree.add_string(member, system, "x");
+        tree.truncate(all, mark);
+        assert_eq!(written(&tree, all), format!("[{plain}]"));
     }
 
     #[test]

@@ -101,7 +101,13 @@ impl Writer<'_> {
                 self.content(node, out);
                 out.push(b'"');
             }
-            Tag::Object => return self.object::<PRETTY>(node, level, out),
+            Tag::Object => {
+                if !PRETTY && let Some(json) = self.tree.grafted_json(node) {
+                    out.extend_from_slice(json);
+                    return Wrote::Value;
+                }
+                return self.object::<PRETTY>(node, level, out);
+            }
             Tag::Array => return self.array::<PRETTY>(node, name, level, out),
             Tag::Number => out.extend_from_slice(self.tree.node_text(node).as_bytes()),
             Tag::Boolean => out.extend_from_slice(if node.first == 0 { b"false" } else { b"true" }),
@@ -329,10 +335,24 @@ pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
 #[inline]
 fn content(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
-    match first_special(bytes) {
-        None => out.extend_from_slice(bytes),
-        Some(at) => escaped(bytes, at, out),
+    if has_special(bytes) {
+        escaped(bytes, first_special(bytes).unwrap_or(bytes.len()), out);
+    } else {
+        out.extend_from_slice(bytes);
     }
+}
+
+/// Whether a JSON string must escape any of the bytes: whole words, the last of which may overlap the one before.
+#[inline]
+fn has_special(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let last = match (rest, bytes.last_chunk::<8>()) {
+        ([], _) => 0,
+        (_, Some(last)) => specials(u64::from_ne_bytes(*last)),
+        (rest, None) => u64::from(rest.iter().any(|byte| is_special(*byte))),
+    };
+    let any = |any, word: &[u8; 8]| any | specials(u64::from_ne_bytes(*word));
+    words.iter().fold(last, any) != 0
 }
 
 #[cold]

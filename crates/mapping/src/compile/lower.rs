@@ -39,6 +39,7 @@ pub(super) fn lower(plan: &mut Plan) {
     }
     plan.probes = lowering.probes;
     plan.switches = lowering.switches;
+    plan.kept = crate::engine::kept::candidates(plan);
 }
 
 #[derive(Default)]

@@ -7,7 +7,7 @@ use hl7v2::structure::{GroupId, Item};
 use hl7v2::{Leaves, Node, Segment};
 
 use super::{Run, helpers};
-use crate::plan::{Access, Asked, Comparison, Condition, Form, Needs, Root};
+use crate::plan::{Access, Asked, Comparison, Condition, Field, Form, Needs, Root};
 
 /// How many segment lookups are remembered.
 pub(crate) const CACHE: usize = 64;
@@ -126,10 +126,43 @@ impl<'r> Run<'r> {
                 || self.has_any(&needs.places, here))
     }
 
+    /// As [`Run::has_needs`], for a rule of a field that passed the first look: of a single rule that was all but the last.
+    #[inline]
+    pub(crate) fn has_needs_in(&self, field: &Field, needs: &Needs, here: &Here<'r>) -> bool {
+        if field.choice || field.rules.len() != 1 {
+            return self.has_needs(needs, here);
+        }
+        needs.places.is_empty()
+            || (needs.whole && Self::present(needs, here).is_some())
+            || self.has_any(&needs.places, here)
+    }
+
     fn has_any(&self, places: &[Access], here: &Here<'r>) -> bool {
         places
             .iter()
             .any(|access| self.message.is_present(self.leaves(*access, here)))
+    }
+
+    /// Whether the place has a value; most are told by the bits of what is present.
+    #[inline]
+    fn is_valued(&self, access: Access, here: &Here<'r>) -> bool {
+        let (present, number, whole) = match access.root {
+            Root::Segment(name) if name == here.name => {
+                let whole = access.repetition == 0 && access.component == 0;
+                (here.present, access.field, whole)
+            }
+            Root::Current if access.repetition == 0 && access.component > 0 => {
+                (here.parts, access.component, access.subcomponent == 0)
+            }
+            _ => (0, 64, false),
+        };
+        if number < 64 {
+            let found = present >> number & 1 != 0;
+            if !found || (whole && !self.has_nulls) {
+                return found;
+            }
+        }
+        self.message.is_valued(self.leaves(access, here))
     }
 
     /// Whether the text at a probe's place is one of those asked for.
@@ -327,7 +360,7 @@ impl<'r> Run<'r> {
             Condition::All(parts) => parts.iter().all(|part| self.holds(part, here)),
             Condition::Any(parts) => parts.iter().any(|part| self.holds(part, here)),
             Condition::Not(inner) => !self.holds(inner, here),
-            Condition::Valued(access) => self.message.is_valued(self.leaves(*access, here)),
+            Condition::Valued(access) => self.is_valued(*access, here),
             Condition::OneOf(asked) => self.is_one_of(*asked, here),
             Condition::Null(access) => self.node(*access, here).is_some_and(|node| node.is_null()),
             Condition::Equals(access, value) => text(access) == value.as_str(),

@@ -60,7 +60,7 @@ impl<'r> Run<'r> {
             let slot = Slot::Append(parent, field.key);
             let before = self.state.tree.mark();
             for rule in &field.rules {
-                if self.has_needs(&rule.needs, here) {
+                if self.has_needs_in(field, &rule.needs, here) {
                     emitted = emitted.max(self.rule(slot, field.shape, rule, here));
                 }
             }
@@ -79,7 +79,7 @@ impl<'r> Run<'r> {
             let first = field
                 .rules
                 .iter()
-                .position(|rule| self.has_needs(&rule.needs, here));
+                .position(|rule| self.has_needs_in(field, &rule.needs, here));
             let Some(first) = first else {
                 return Emitted::Nothing;
             };
@@ -226,7 +226,12 @@ impl<'r> Run<'r> {
         {
             return Emitted::Nothing;
         }
-        let emitted = self.body(slot, shape, rule, here);
+        let emitted = match rule.body {
+            Body::Map(_) | Body::Table(..) | Body::Object(_) => {
+                self.kept(slot, rule, here, |run| run.body(slot, shape, rule, here))
+            }
+            _ => self.body(slot, shape, rule, here),
+        };
         if emitted != Emitted::Nothing
             && let Some(when) = &rule.when
         {
@@ -517,22 +522,7 @@ impl<'r> Run<'r> {
 
     /// `set:` beside `table:` goes to the object that was just made.
     fn set_last(&mut self, slot: Slot, set: &'r [Field], here: &Here<'r>) {
-        let made = match slot {
-            Slot::Member(parent, key) => self.state.tree.get(parent, key.name),
-            Slot::Element(parent) => self
-                .state
-                .tree
-                .children(parent)
-                .last()
-                .map(|(_, node)| node),
-            Slot::Append(parent, key) => self
-                .state
-                .tree
-                .get(parent, key.name)
-                .and_then(|list| self.state.tree.children(list).last())
-                .map(|(_, node)| node),
-            Slot::Into(node) => Some(node),
-        };
+        let made = self.made_in(slot);
         if let Some(node) = made {
             self.deeper(|run| run.fields(node, set, here));
         }

@@ -22,10 +22,14 @@ use crate::plan::{
 /// What a rule depends on.
 #[derive(Default, Debug)]
 pub(crate) struct Inputs {
-    accesses: Vec<Access>,
+    pub accesses: Vec<Access>,
     bound: Vec<BoundId>,
     /// Reads the value being mapped where the rule stands.
-    current: bool,
+    pub current: bool,
+    /// Takes a reference range apart.
+    pub ranges: bool,
+    /// Makes a resource.
+    makes: bool,
     /// Gives another result each time, or one of the message itself.
     unsteady: bool,
 }
@@ -73,12 +77,12 @@ impl<'r> Run<'r> {
         make: impl FnOnce(&mut Self) -> Option<u32>,
     ) -> Option<u32> {
         let plan = self.plan;
-        let inputs = Arc::clone(self.state.known.entry(rule.origin).or_insert_with(|| {
-            let mut inputs = Inputs::default();
-            inputs.body(plan, &rule.body, matches!(rule.select, Select::Here), 0);
-            inputs.fields(plan, &rule.set, matches!(rule.select, Select::Here), 0);
-            Arc::new(inputs)
-        }));
+        let inputs = Arc::clone(
+            self.state
+                .known
+                .entry(rule.origin)
+                .or_insert_with(|| Arc::new(Inputs::of(plan, rule))),
+        );
         if inputs.unsteady {
             return make(self);
         }
@@ -178,6 +182,20 @@ impl Span {
 }
 
 impl Inputs {
+    /// What the rule depends on, once it has a value and its condition holds.
+    pub fn of(plan: &Plan, rule: &Rule) -> Inputs {
+        let mut inputs = Inputs::default();
+        let here = matches!(rule.select, Select::Here);
+        inputs.body(plan, &rule.body, here, 0);
+        inputs.fields(plan, &rule.set, here, 0);
+        inputs
+    }
+
+    /// Whether equal places give an equal element in any message of the same sender.
+    pub fn is_steady(&self) -> bool {
+        !self.unsteady && !self.makes && self.bound.is_empty()
+    }
+
     /// `top` tells that the value being mapped is the one where the remembered rule stands.
     fn access(&mut self, access: Access, top: bool) {
         match access.root {
@@ -236,6 +254,7 @@ impl Inputs {
             // What is called by a key changes as the message goes on.
             Body::Called(..) => self.unsteady = true,
             Body::Make(make) => {
+                self.makes = true;
                 self.identity(make.key.as_ref(), top);
                 self.fields(plan, &make.fields, top, depth + 1);
             }
@@ -248,6 +267,7 @@ impl Inputs {
             return;
         };
         if matches!(map.makes, Makes::Resource(_)) {
+            self.makes = true;
             self.identity(map.key.as_ref(), false);
         }
         if let Some(when) = &map.when {
@@ -336,6 +356,7 @@ impl Inputs {
             call.helper,
             Helper::Lines | Helper::Sections | Helper::Beside
         );
+        self.ranges |= matches!(call.helper, Helper::RangeLow | Helper::RangeHigh);
         call.arguments
             .iter()
             .for_each(|argument| self.argument(argument, top));

@@ -259,7 +259,11 @@ impl<'r> Run<'r> {
         let (first, second) = (repetitions.next()?, repetitions.next());
         self.take(node.leaves());
         let text = match second {
-            None => first.whole_text(),
+            // In a plain message there is nothing to unescape.
+            None => match self.plain.and_then(|all| all.get(first.bytes())) {
+                Some(text) => Cow::Borrowed(text),
+                None => first.whole_text(),
+            },
             Some(_) => Cow::Owned(
                 node.repetitions()
                     .map(|repetition| repetition.whole_text().into_owned())

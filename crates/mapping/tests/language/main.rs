@@ -21,6 +21,7 @@ mod diff;
 mod explain;
 mod fixture;
 mod identity;
+mod kept;
 mod limits;
 mod messages;
 mod overlays;

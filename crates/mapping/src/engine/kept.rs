@@ -1,0 +1,292 @@
+//! What is made of codes and reference ranges is kept from message to message: a laboratory has a few hundred tests, and
+//! each of its reports says the same codes, ranges and flags again.
+//!
+//! Kept is what a rule for a CodeableConcept or Coding makes, a rule that translates by a table or takes a range apart, when
+//! all it reads are a few places of the message: no resource, no name of a message map. Equal bytes at those places give an equal element, and take the same leaves. It holds
+//! for one sender, whose name is in the systems of its local codes, and for one way to divide a message; what had anything
+//! to report is never kept.
+
+use std::collections::HashMap;
+use std::hash::Hasher;
+
+use fhir::tree::{Fragment, NodeId};
+use hl7v2::{Delimiters, Node};
+use jiff::tz::TimeZone;
+
+use super::access::Here;
+use super::memo::Inputs;
+use super::slot::{Emitted, Slot};
+use super::{Run, Spread, State};
+use crate::plan::{Body, Field, OriginId, Plan, Rule, Select, Shape};
+
+/// Most elements kept at a time. When they are too many, the values do not repeat, and all start anew.
+const MOST: usize = 4096;
+/// Longer values are texts rather than codes.
+const LONGEST: usize = 512;
+/// Most places that a kept rule reads.
+const MOST_PLACES: usize = 4;
+
+/// What was made.
+#[derive(Default)]
+pub(crate) struct Kept {
+    made: HashMap<(OriginId, u64), Element, Spread>,
+    valid_for: Option<ValidFor>,
+    /// While an element is made, the ones inside it are part of it.
+    pub inside: bool,
+    /// The bytes at the places of the rule at work.
+    bytes: Vec<u8>,
+}
+
+/// All that an element depends on beside its bytes and the package. Policies are set anew by [`State`].
+#[derive(PartialEq)]
+struct ValidFor {
+    sender: String,
+    base: String,
+    zone: Option<TimeZone>,
+    delimiters: Delimiters,
+}
+
+struct Element {
+    bytes: Box<[u8]>,
+    emitted: Emitted,
+    fragment: Option<Fragment>,
+    /// Leaves that were taken: of which place, and which leaf there.
+    taken: Vec<(usize, usize)>,
+}
+
+impl Kept {
+    pub fn clear(&mut self) {
+        self.made.clear();
+    }
+}
+
+/// The inputs of every rule whose elements are kept, by its origin.
+pub(crate) fn candidates(plan: &Plan) -> Vec<Option<Inputs>> {
+    let mut found = Vec::new();
+    found.resize_with(plan.origins.len(), || None);
+    let maps = plan.maps.iter().map(|map| &map.fields);
+    let entries = plan.messages.values().flat_map(|map| &map.entries);
+    let sets = entries.flat_map(|entry| &entry.set).map(|set| &set.fields);
+    for fields in maps.chain(sets) {
+        of_fields(plan, fields, &mut found);
+    }
+    found
+}
+
+fn of_fields(plan: &Plan, fields: &[Field], found: &mut [Option<Inputs>]) {
+    for field in fields {
+        for rule in &field.rules {
+            let inputs = Inputs::of(plan, rule);
+            let repeats = match (&rule.body, field.shape) {
+                (Body::Table(..), _) => true,
+                (Body::Map(_) | Body::Object(_), Shape::CodeableConcept | Shape::Coding) => true,
+                (Body::Object(_), _) => inputs.ranges,
+                _ => false,
+            };
+            if repeats
+                && !rule.constant
+                && inputs.is_steady()
+                && inputs.accesses.len() <= MOST_PLACES
+                && let Some(place) = found.get_mut(rule.origin as usize)
+            {
+                *place = Some(inputs);
+            }
+            of_fields(plan, &rule.set, found);
+            match &rule.body {
+                Body::Object(fields) => of_fields(plan, fields, found),
+                Body::Make(make) => of_fields(plan, &make.fields, found),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl State {
+    /// Forgets what was made for another sender.
+    pub(crate) fn keep_for(&mut self, base: &str, zone: Option<&TimeZone>, delimiters: Delimiters) {
+        let same = self.kept.valid_for.as_ref().is_some_and(|known| {
+            known.sender == self.sender
+                && known.base == base
+                && known.zone.as_ref() == zone
+                && known.delimiters == delimiters
+        });
+        if !same {
+            self.kept.clear();
+            self.kept.valid_for = Some(ValidFor {
+                sender: self.sender.clone(),
+                base: base.to_owned(),
+                zone: zone.cloned(),
+                delimiters,
+            });
+        }
+    }
+}
+
+impl<'r> Run<'r> {
+    /// What the rule makes here: a copy of what it made of the same bytes before, else by `make`.
+    pub(crate) fn kept(
+        &mut self,
+        slot: Slot,
+        rule: &'r Rule,
+        here: &Here<'r>,
+        make: impl FnOnce(&mut Self) -> Emitted,
+    ) -> Emitted {
+        let inputs = self.plan.kept.get(rule.origin as usize);
+        let Some(inputs) = inputs.and_then(Option::as_ref) else {
+            return make(self);
+        };
+        if self.plain.is_none() || self.state.kept.inside || matches!(slot, Slot::Into(_)) {
+            return make(self);
+        }
+        let own = inputs.current || !matches!(rule.select, Select::Here);
+        let mut places: [Option<Node<'r>>; MOST_PLACES + 1] = [None; MOST_PLACES + 1];
+        let accesses = inputs
+            .accesses
+            .iter()
+            .map(|access| self.node(*access, here));
+        let nodes = std::iter::once(here.current.filter(|_| own)).chain(accesses);
+        for (place, node) in places.iter_mut().zip(nodes) {
+            *place = node;
+        }
+        let mut bytes = std::mem::take(&mut self.state.kept.bytes);
+        bytes.clear();
+        for place in &places {
+            match place {
+                Some(node) if node.is_present() => {
+                    bytes.push(1 + node.level() as u8);
+                    bytes.extend_from_slice(node.raw());
+                }
+                // No delimiter of a message is below a blank.
+                _ => bytes.push(0),
+            }
+        }
+        let emitted = if bytes.len() > LONGEST {
+            make(self)
+        } else {
+            let mut hasher = Spread::default();
+            hasher.write(&bytes);
+            let key = (rule.origin, hasher.finish());
+            match self.copy_kept(slot, key, &bytes, &places) {
+                Some(emitted) => emitted,
+                None => self.keep(slot, key, &bytes, &places, make),
+            }
+        };
+        self.state.kept.bytes = bytes;
+        emitted
+    }
+
+    fn copy_kept(
+        &mut self,
+        slot: Slot,
+        key: (OriginId, u64),
+        bytes: &[u8],
+        places: &[Option<Node<'r>>],
+    ) -> Option<Emitted> {
+        let slot = match self.state.kept.made.get(&key) {
+            Some(known) if *known.bytes == *bytes => match known.fragment {
+                Some(_) => self.settle(slot),
+                None => slot,
+            },
+            _ => return None,
+        };
+        let state = &mut *self.state;
+        let known = state.kept.made.get(&key)?;
+        match (&known.fragment, slot) {
+            (Some(fragment), Slot::Member(parent, key)) => {
+                state.tree.graft(parent, key, fragment);
+            }
+            (Some(fragment), Slot::Element(list)) => {
+                state.tree.push_graft(list, fragment);
+            }
+            _ => {}
+        }
+        for (place, leaf) in &known.taken {
+            if let Some(node) = places.get(*place).copied().flatten() {
+                let leaf = node.leaves().start + leaf;
+                if let Some(word) = state.taken.get_mut(leaf / 64) {
+                    *word |= 1 << (leaf % 64);
+                }
+            }
+        }
+        Some(known.emitted)
+    }
+
+    /// Makes the element, and keeps a copy if there was nothing to tell.
+    fn keep(
+        &mut self,
+        slot: Slot,
+        key: (OriginId, u64),
+        bytes: &[u8],
+        places: &[Option<Node<'r>>],
+        make: impl FnOnce(&mut Self) -> Emitted,
+    ) -> Emitted {
+        let told = self.told();
+        let since = self.state.tree.mark();
+        let words = self.state.taken.len();
+        let before = std::mem::replace(&mut self.state.taken, vec![0; words]);
+        self.state.kept.inside = true;
+        let emitted = make(self);
+        self.state.kept.inside = false;
+        let mut taken = Vec::new();
+        for (number, node) in places.iter().enumerate() {
+            let leaves = node.map(|node| node.leaves()).unwrap_or_default();
+            let start = leaves.start;
+            let own = leaves.filter(|leaf| self.is_taken(*leaf));
+            taken.extend(own.map(|leaf| (number, leaf - start)));
+        }
+        for (now, before) in self.state.taken.iter_mut().zip(before) {
+            *now |= before;
+        }
+        if self.told() != told {
+            return emitted;
+        }
+        let fragment = match emitted {
+            Emitted::Nothing => None,
+            _ => {
+                let made = self.made_in(slot);
+                let made = made.filter(|node| self.state.tree.is_added(*node, since));
+                let Some(fragment) = made.and_then(|node| self.state.tree.fragment(node)) else {
+                    return emitted;
+                };
+                Some(fragment)
+            }
+        };
+        if self.state.kept.made.len() >= MOST {
+            self.state.kept.clear();
+        }
+        let element = Element {
+            bytes: bytes.into(),
+            emitted,
+            fragment,
+            taken,
+        };
+        self.state.kept.made.insert(key, element);
+        emitted
+    }
+
+    /// How much there is in the report and beside it.
+    fn told(&self) -> (usize, usize, usize, bool) {
+        let report = &self.state.report;
+        (
+            report.issues.len(),
+            report.code_misses.len(),
+            report.deleted.len(),
+            self.state.parked || self.state.failed.is_some(),
+        )
+    }
+
+    /// The latest element in the slot.
+    pub(crate) fn made_in(&self, slot: Slot) -> Option<NodeId> {
+        let tree = &self.state.tree;
+        let last = |list: NodeId| tree.children(list).last().map(|(_, node)| node);
+        match slot {
+            Slot::Member(parent, key) => {
+                let named = tree.children(parent).filter(|(name, _)| *name == key.name);
+                named.last().map(|(_, node)| node)
+            }
+            Slot::Element(list) => last(list),
+            Slot::Append(parent, key) => tree.get(parent, key.name).and_then(last),
+            Slot::Into(node) => Some(node),
+        }
+    }
+}
