@@ -13,12 +13,13 @@ const KINDS: [(Option<GuideKind>, &str); 5] = [
 ];
 
 impl Coverage {
-    /// The figures by kind, then map by map.
-    pub fn markdown(&self) -> String {
+    /// The figures by kind, as a Markdown table.
+    pub fn summary(&self) -> String {
         let mut out = String::new();
-        let head = "rows | implemented | corrected | claimed | policy | deviates | missing | accounted for | in substance |\n";
-        let line = "---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
-        let _ = write!(out, "| kind | maps | {head}|---|---:|{line}");
+        let _ = write!(
+            out,
+            "| kind | maps | {MARKDOWN_HEAD}|---|---:|{MARKDOWN_LINE}"
+        );
         for (kind, name) in KINDS {
             let maps = self
                 .maps
@@ -31,7 +32,16 @@ impl Coverage {
                 cells(&self.counts(kind))
             );
         }
-        let _ = write!(out, "\n| map | served by | {head}|---|---|{line}");
+        out
+    }
+
+    /// The figures by kind, then map by map.
+    pub fn markdown(&self) -> String {
+        let mut out = self.summary();
+        let _ = write!(
+            out,
+            "\n| map | served by | {MARKDOWN_HEAD}|---|---|{MARKDOWN_LINE}"
+        );
         for map in &self.maps {
             let files: Vec<String> = map.files.iter().map(|file| format!("`{file}`")).collect();
             let _ = writeln!(
@@ -89,6 +99,8 @@ impl MapCoverage {
     }
 }
 
+const MARKDOWN_HEAD: &str = "rows | implemented | corrected | claimed | policy | deviates | missing | accounted for | in substance |\n";
+const MARKDOWN_LINE: &str = "---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
 const HEAD: &str =
     " rows implemented corrected claimed policy deviates missing accounted substance";
 

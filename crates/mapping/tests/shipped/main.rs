@@ -12,6 +12,7 @@
 #[allow(dead_code, reason = "shared by two test programs")]
 mod support;
 
+mod coverage;
 mod explain;
 mod robust;
 mod walkthrough;
