@@ -216,7 +216,7 @@ impl Builder {
                     "description": "a segment: `PID/Patient as patient` makes a resource and names it, `PD1/Patient into patient` adds to one",
                     "anyOf": [{ "type": "string" }, lines],
                 },
-                "^[A-Z][A-Z0-9_]{3,}$": { "description": "a group of the structure", "type": "array", "items": line },
+                "^([A-Z][A-Z0-9]|[A-Z][A-Z0-9_]{3,})$": { "description": "a group of the structure", "type": "array", "items": line },
             },
             "additionalProperties": false,
         })
