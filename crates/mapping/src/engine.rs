@@ -35,7 +35,7 @@ use uuid::Uuid;
 
 use crate::context::{Context, MAX_DEPTH};
 use crate::package::Package;
-use crate::plan::{BoundId, OriginId, Plan, Policy, WriteMode};
+use crate::plan::{BoundId, Identity, OriginId, Plan, Policy, WriteMode};
 use crate::report::{CodeMiss, Report, ReportCode, ReportIssue};
 
 /// How many rules are applied between two looks at the deadline.
@@ -142,6 +142,8 @@ pub(crate) struct State {
     set_by: Option<BTreeMap<String, String>>,
     /// Memory of [`Run::answers`].
     answers: Vec<Cell<(usize, u8)>>,
+    /// How many segments the messages had so far.
+    segments: usize,
     pub sender: String,
     /// The text that the id being made is made from.
     pub key: String,
@@ -215,6 +217,8 @@ pub(crate) struct Run<'r> {
     pub climbed: RefCell<[access::Climbed<'r>; access::CACHE]>,
     /// For each of [`Plan::probes`] the segment that last asked, and which text it found.
     pub answers: Vec<Cell<(usize, u8)>>,
+    /// The number there of the message's first segment.
+    pub first_segment: usize,
     /// The message as text, when nothing in it needs to be unescaped or decoded.
     pub plain: Option<&'r str>,
     /// Whether a `""` stands anywhere in it.
@@ -223,6 +227,10 @@ pub(crate) struct Run<'r> {
     pub ranged: RefCell<(&'r str, text::Range<'r>)>,
     /// How many maps and objects the engine is in.
     pub depth: u8,
+    /// Resources whose `called:` nobody has asked for yet: the name, its key, the resource, and where it was named.
+    pub unnamed: Vec<(BoundId, &'r Identity, u32, access::Here<'r>)>,
+    /// Namespaces and universal ids of the message, each with its identifier system.
+    pub authorities: Vec<(&'r str, &'r str, Cow<'r, str>)>,
 }
 
 impl Converter {
@@ -304,7 +312,9 @@ impl Converter {
     ) -> Result<Conversion<'_>, ConvertError> {
         self.state.clear(message, &self.package.plan, context);
         let mut answers = std::mem::take(&mut self.state.answers);
-        answers.clear();
+        // Segments are numbered through all messages, so that what was answered for earlier ones need not be cleared.
+        let first_segment = self.state.segments;
+        self.state.segments = first_segment.wrapping_add(message.segment_count());
         answers.resize(self.package.plan.probes.len(), Cell::new((usize::MAX, 0)));
         let mut run = Run {
             package: &self.package,
@@ -316,10 +326,13 @@ impl Converter {
             cache: RefCell::new([(None, [0; 3], None); access::CACHE]),
             climbed: RefCell::new([(None, [0; 3], "", None); access::CACHE]),
             answers,
+            first_segment,
             plain: message.plain_text(),
             has_nulls: message.has_nulls(),
             ranged: RefCell::new(("", (None, None))),
             depth: 0,
+            unnamed: Vec::new(),
+            authorities: Vec::new(),
         };
         let done = run.message();
         self.state.answers = run.answers;

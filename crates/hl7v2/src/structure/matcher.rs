@@ -96,7 +96,7 @@ impl<'m> Matcher<'m> {
             cursor: 0,
         });
         for segment in self.message.segments() {
-            if let Some(number) = self.plan.number(segment.name()) {
+            if let Some(number) = self.plan.number_of(segment.id()) {
                 self.later |= 1 << number;
                 if let Some(count) = self.remaining.get_mut(usize::from(number)) {
                     *count += 1;
@@ -104,13 +104,13 @@ impl<'m> Matcher<'m> {
             }
         }
         for segment in self.message.segments() {
-            let name = segment.name();
-            let fits = match self.plan.number(name) {
-                Some(number) => self.take(segment.index(), number, name),
+            let id = segment.id();
+            let fits = match self.plan.number_of(id) {
+                Some(number) => self.take(segment.index(), number, id),
                 None => self.take_any(segment.index()),
             };
             // what a site defined itself is in no structure, and a line without a name has its own issue
-            if !fits && !name.starts_with('Z') && name != "???" {
+            if !fits && !segment.name().starts_with('Z') && segment.name() != "???" {
                 issues.push(Issue {
                     code: IssueCode::SegmentMisplaced,
                     place: Some(segment.place()),
@@ -122,7 +122,7 @@ impl<'m> Matcher<'m> {
     }
 
     /// Finds a place for a segment of the structure; false when it had none where it stands.
-    fn take(&mut self, index: usize, number: u8, name: &str) -> bool {
+    fn take(&mut self, index: usize, number: u8, name: [u8; 3]) -> bool {
         if let Some(count) = self.remaining.get_mut(usize::from(number)) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -145,7 +145,7 @@ impl<'m> Matcher<'m> {
         if fits {
             return true;
         }
-        if matches!(name, "NTE" | "PRT" | "ROL" | "ARV") {
+        if matches!(&name, b"NTE" | b"PRT" | b"ROL" | b"ARV") {
             self.detour = detour;
             self.attach(innermost, current);
             return false;

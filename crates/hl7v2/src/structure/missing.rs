@@ -25,13 +25,17 @@ pub(super) fn report(
         .structure(plan.id())
         .or_else(|| definitions.structure(&format!("{}_{}", header.code(), header.event())));
     for (group, id) in tree.groups.iter().zip(tree.groups()) {
+        let lacking = plan
+            .node(group.node)
+            .map_or(0, |node| node.needed & !group.used);
+        if lacking == 0 {
+            continue;
+        }
         for (offset, child) in (0_u32..).zip(plan.children(group.node)) {
-            let unused = group.used & 1_u128.checked_shl(offset).unwrap_or(0) == 0;
-            let Some(name) = plan
-                .node(child)
-                .filter(|node| unused && node.required)
-                .and_then(|_| first_required(plan, child))
-            else {
+            if lacking & 1_u128.checked_shl(offset).unwrap_or(0) == 0 {
+                continue;
+            }
+            let Some(name) = first_required(plan, child) else {
                 continue;
             };
             let required = match own {

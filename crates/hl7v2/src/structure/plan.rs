@@ -19,8 +19,8 @@ pub(super) type Set = u128;
 /// A structure prepared for matching.
 pub(super) struct Plan {
     id: &'static str,
-    /// Names of the segments, sorted; the position is the number.
-    names: Vec<[u8; 3]>,
+    /// Names of the segments as [`key`]s, sorted; the position is the number.
+    names: Vec<u32>,
     nodes: Vec<PlanNode>,
     /// The group that takes segments the structure does not name, where there is one.
     pub(super) wildcard: Option<u16>,
@@ -38,6 +38,8 @@ pub(super) struct PlanNode {
     pub(super) starts: Set,
     /// The segments that it has a place for, at any depth, guarded groups left out.
     pub(super) holds: Set,
+    /// Which of its children it can't be without, one bit each in order.
+    pub(super) needed: Set,
     /// The group opens only before a TXA, so that results are not taken for a document.
     pub(super) needs_document: bool,
     /// It opens only with one of `starts`, never with something required left out.
@@ -82,10 +84,11 @@ fn known(id: &str) -> Option<&'static Plan> {
 
 impl Plan {
     fn new(structure: &StructureDefinition) -> Self {
-        let mut names: Vec<[u8; 3]> = structure
+        let mut names: Vec<u32> = structure
             .items()
             .filter(|item| !item.is_group() && item.name() != "***")
             .filter_map(|item| item.name().as_bytes().try_into().ok())
+            .map(key)
             .collect();
         names.sort_unstable();
         names.dedup();
@@ -112,6 +115,7 @@ impl Plan {
                 children: narrow(item.children().len()),
                 starts: bit,
                 holds: bit,
+                needed: 0,
                 needs_document: item.name() == "ORDER_DOCUMENT",
                 strict: false,
                 follows: follows(item),
@@ -124,12 +128,15 @@ impl Plan {
     /// Children come after their group, so going backwards meets them first.
     fn fill_sets(&mut self) {
         for index in (0..self.nodes.len()).rev() {
-            let (mut starts, mut holds, mut open) = (0, 0, true);
-            for child in self
+            let (mut starts, mut holds, mut needed, mut open) = (0, 0, 0, true);
+            let children = self
                 .children(narrow(index))
-                .filter_map(|child| self.nodes.get(usize::from(child)))
-            {
+                .filter_map(|child| self.nodes.get(usize::from(child)));
+            for (offset, child) in (0_u32..).zip(children) {
                 holds |= child.reached();
+                if child.required {
+                    needed |= 1_u128.checked_shl(offset).unwrap_or(0);
+                }
                 if open {
                     starts |= child.starts;
                     open = !child.required;
@@ -141,6 +148,7 @@ impl Plan {
                 node.strict = node.name == "PRIOR_RESULT" && holds & patient != 0;
                 node.starts = if node.strict { patient } else { starts };
                 node.holds = holds;
+                node.needed = needed;
             }
         }
     }
@@ -152,8 +160,12 @@ impl Plan {
 
     /// The number of a segment name, when the structure has it.
     pub(super) fn number(&self, name: &str) -> Option<u8> {
-        let name: [u8; 3] = name.as_bytes().try_into().ok()?;
-        let number = self.names.binary_search(&name).ok()?;
+        self.number_of(name.as_bytes().try_into().ok()?)
+    }
+
+    /// As [`Plan::number`], for the name as bytes.
+    pub(super) fn number_of(&self, name: [u8; 3]) -> Option<u8> {
+        let number = self.names.binary_search(&key(name)).ok()?;
         // more names than bits: none today (checked by a test), the rest would be misplaced
         u8::try_from(number)
             .ok()
@@ -187,6 +199,11 @@ impl Plan {
             node.first_child..node.first_child + node.children
         })
     }
+}
+
+/// A segment name as a number, which is quicker to compare.
+fn key([first, second, third]: [u8; 3]) -> u32 {
+    u32::from_be_bytes([0, first, second, third])
 }
 
 // === impl PlanNode ===

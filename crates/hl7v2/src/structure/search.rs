@@ -145,9 +145,9 @@ impl Matcher<'_> {
             .take(DOCUMENT_LOOKAHEAD)
             .map_while(|at| self.message.segment(at));
         let next = following
-            .map(|segment| segment.name())
-            .find(|name| !matches!(*name, "OBX" | "PRT" | "NTE"));
-        next == Some("TXA")
+            .map(|segment| segment.id())
+            .find(|name| !matches!(name, b"OBX" | b"PRT" | b"NTE"));
+        next == Some(*b"TXA")
     }
 
     pub(super) fn is_used(&self, group: u32, offset: u16) -> bool {

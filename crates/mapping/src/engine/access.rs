@@ -168,7 +168,7 @@ impl<'r> Run<'r> {
     /// Whether the text at a probe's place is one of those asked for.
     #[inline]
     pub(crate) fn is_one_of(&self, asked: Asked, here: &Here<'r>) -> bool {
-        let segment = here.segment.index();
+        let segment = self.first_segment.wrapping_add(here.segment.index());
         let answer = match self.answers.get(asked.probe).map(Cell::get) {
             Some((of, text)) if of == segment => text,
             _ => self.answer(asked, here),
@@ -185,7 +185,8 @@ impl<'r> Run<'r> {
         let found = probe.texts.iter().position(|known| *known == *text);
         let answer = found.map_or(0, |before| u8::try_from(before + 1).unwrap_or(0));
         if let Some(known) = self.answers.get(asked.probe) {
-            known.set((here.segment.index(), answer));
+            let segment = self.first_segment.wrapping_add(here.segment.index());
+            known.set((segment, answer));
         }
         answer
     }

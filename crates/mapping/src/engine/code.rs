@@ -17,6 +17,8 @@ use crate::report::{CodeMiss, MissedCode, ReportCode};
 
 /// Where HL7 keeps its v2 tables as FHIR code systems.
 const V2_TABLES: &str = "http://terminology.hl7.org/CodeSystem/v2-";
+/// Most identifier systems that are remembered in a message.
+const MOST_AUTHORITIES: usize = 8;
 
 /// Names of the elements of Coding and CodeableConcept.
 struct Names {
@@ -612,6 +614,21 @@ impl<'r> Run<'r> {
         let (namespace, universal) = (read(namespace), read(universal));
         // The type only says what the id itself shows.
         read(kind);
+        let mut known = self.authorities.iter();
+        if let Some((.., system)) = known.find(|(n, u, _)| *n == namespace && *u == universal) {
+            return system.clone();
+        }
+        let system = self.system_of_authority(&namespace, &universal);
+        if let (Cow::Borrowed(namespace), Cow::Borrowed(universal)) = (namespace, universal)
+            && self.authorities.len() < MOST_AUTHORITIES
+        {
+            self.authorities
+                .push((namespace, universal, system.clone()));
+        }
+        system
+    }
+
+    fn system_of_authority(&self, namespace: &str, universal: &str) -> Cow<'r, str> {
         let known = |name: &str| {
             let table = self
                 .plan
@@ -621,7 +638,7 @@ impl<'r> Run<'r> {
                 .first()
                 .map(|target| Cow::Borrowed(target.code.as_str()))
         };
-        for id in [&universal, &namespace] {
+        for id in [universal, namespace] {
             if id.is_empty() {
                 continue;
             }
@@ -633,20 +650,20 @@ impl<'r> Run<'r> {
                 return Cow::Owned(["urn:oid:", oid].concat());
             }
             if is_uri(id) {
-                return Cow::Owned(id.clone().into_owned());
+                return Cow::Owned(id.to_owned());
             }
             if uuid::Uuid::try_parse(id).is_ok() {
                 return Cow::Owned(format!("urn:uuid:{}", id.to_ascii_lowercase()));
             }
         }
         if !universal.is_empty() {
-            return Cow::Owned(self.local("authority", None, &universal));
+            return Cow::Owned(self.local("authority", None, universal));
         }
         if namespace.is_empty() {
             // A number that nobody vouches for is the sender's own.
             return Cow::Owned(self.local("sender", None, &self.state.sender));
         }
-        Cow::Owned(self.local("authority", None, &namespace))
+        Cow::Owned(self.local("authority", None, namespace))
     }
 
     /// A URI for what only has a local name.

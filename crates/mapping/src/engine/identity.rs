@@ -65,6 +65,9 @@ impl<'r> Run<'r> {
     }
 
     /// Lets other segments find the resource by this key. The first of several that are called the same is meant.
+    ///
+    /// Few messages ask for anything by its name, so names are made when one is asked for. One that depends on how far the
+    /// message is read is made at once.
     pub(crate) fn name_resource(
         &mut self,
         name: BoundId,
@@ -72,8 +75,18 @@ impl<'r> Run<'r> {
         resource: u32,
         here: &Here<'r>,
     ) {
-        if let Some(uuid) = self.name_of(key, here) {
-            self.state.called.entry((name, uuid)).or_insert(resource);
+        self.unnamed.push((name, key, resource, *here));
+        let is_steady = |part: &Part| matches!(part, Part::Value(_) | Part::Sender | Part::Text(_));
+        if !key.parts.iter().all(is_steady) {
+            self.make_names();
+        }
+    }
+
+    fn make_names(&mut self) {
+        for (name, key, resource, here) in std::mem::take(&mut self.unnamed) {
+            if let Some(uuid) = self.name_of(key, &here) {
+                self.state.called.entry((name, uuid)).or_insert(resource);
+            }
         }
     }
 
@@ -84,6 +97,7 @@ impl<'r> Run<'r> {
         key: &'r Identity,
         here: &Here<'r>,
     ) -> Option<u32> {
+        self.make_names();
         if self.state.called.is_empty() {
             return None;
         }
