@@ -46,7 +46,8 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
                 walk(&path, files)?;
             }
         } else if path.extension().is_some_and(|extension| {
-            extension == "yaml" || extension == "yml" || extension == "csv"
+            let profile = extension == "json" && folder.ends_with("profiles");
+            extension == "yaml" || extension == "yml" || extension == "csv" || profile
         }) {
             files.push(path);
         }

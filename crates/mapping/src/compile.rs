@@ -14,6 +14,7 @@ mod needs;
 mod overlay;
 mod package_file;
 mod parts;
+mod profile;
 mod required;
 mod rows;
 mod rule;
@@ -36,7 +37,12 @@ pub(crate) use layers::{Documents, Files};
 /// Compiles the files; without an error among the findings there is a plan.
 pub(crate) fn compile(files: &Files) -> (Option<Plan>, Vec<Diagnostic>) {
     let mut compiler = Compiler::new();
-    compiler.plan.origins.push(Origin { file: 0, line: 0 });
+    compiler.plan.origins.push(Origin {
+        file: 0,
+        line: 0,
+        column: 0,
+        length: 0,
+    });
     compiler
         .plan
         .handlebars
@@ -156,6 +162,7 @@ impl Compiler {
         self.required_of_datatypes();
         self.circles();
         self.messages(&documents);
+        self.profiles(&documents.profiles);
         needs::note(&mut self.plan);
         lower::lower(&mut self.plan);
         self.plan.coding_systems = self.table_ids.get("CodingSystem").copied();
@@ -224,6 +231,8 @@ impl Compiler {
         self.plan.origins.push(Origin {
             file: span.file,
             line: span.line,
+            column: span.column,
+            length: span.length,
         });
         id
     }

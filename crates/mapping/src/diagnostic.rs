@@ -94,6 +94,20 @@ codes! {
     Duplicate = "M043",
     /// An assertion of a test that can't be read.
     BadAssertion = "M050",
+    /// A file under profiles/ that is no StructureDefinition of FHIR R4.
+    BadProfile = "M051",
+    /// A profile requires an element, and no rule gives it.
+    ProfileMissing = "M052",
+    /// A rule writes what a profile forbids, or more values than it allows.
+    ProfileCardinality = "M053",
+    /// A constant is another than the one a profile fixes.
+    ProfileValue = "M054",
+    /// A choice element of a type that a profile does not allow.
+    ProfileType = "M055",
+    /// An extension in a place where its definition does not allow it.
+    ExtensionContext = "M056",
+    /// A profile that is not in the package, though others of the same guide are.
+    UnknownProfile = "M057",
 }
 
 impl Serialize for Code {

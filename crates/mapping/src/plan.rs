@@ -45,6 +45,8 @@ pub(crate) struct Plan {
 pub(crate) struct Origin {
     pub file: u16,
     pub line: u32,
+    pub column: u32,
+    pub length: u32,
 }
 
 #[derive(Debug)]

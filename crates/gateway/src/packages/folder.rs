@@ -15,12 +15,13 @@ const MAX_DEPTH: usize = 16;
 /// Files of one package.
 const MAX_FILES: usize = 20_000;
 /// What a package has at least one of.
-const PARTS: [&str; 5] = [
+const PARTS: [&str; 6] = [
     "package.yaml",
     "messages",
     "segments",
     "datatypes",
     "tables",
+    "profiles",
 ];
 
 /// Why a folder is no package. Each says what to do.
@@ -35,7 +36,7 @@ pub enum FolderError {
     NotAFolder(PathBuf),
     /// A folder of something else.
     #[error(
-        "{} is not a mapping package: it has no package.yaml and none of the folders messages, segments, datatypes and tables",
+        "{} is not a mapping package: it has no package.yaml and none of the folders messages, segments, datatypes, tables and profiles",
         .0.display()
     )]
     NotAPackage(PathBuf),
@@ -71,7 +72,7 @@ pub enum FolderError {
     NotAFile(PathBuf),
 }
 
-/// The layer of a folder: every YAML and CSV file below it, but for `tests/`, `examples/` and what is hidden.
+/// The layer of a folder: every YAML and CSV file below it, and every JSON file of `profiles/`, but for `tests/`, `examples/` and what is hidden.
 ///
 /// # Errors
 /// [`FolderError`].
@@ -132,12 +133,22 @@ impl Walk<'_> {
                 if entry.file_name() != "tests" && entry.file_name() != "examples" {
                     self.folder(&path)?;
                 }
-            } else if is_mapping_file(&path) {
+            } else if self.belongs(&path) {
                 self.file(&path)?;
             }
         }
         self.around.pop();
         Ok(())
+    }
+
+    /// Whether a file of that name belongs to a package. JSON does under `profiles/`; elsewhere it may be anything.
+    fn belongs(&self, path: &Path) -> bool {
+        let ending = path.extension();
+        let known = ending.is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known));
+        let profile = path
+            .strip_prefix(self.root)
+            .is_ok_and(|inside| inside.starts_with("profiles"));
+        known && (profile || ending.is_some_and(|ending| ending != "json"))
     }
 
     fn file(&mut self, path: &Path) -> Result<(), FolderError> {
@@ -159,13 +170,7 @@ impl Walk<'_> {
 }
 
 /// Endings of the files of a package.
-pub const ENDINGS: &[&str] = &["yaml", "yml", "csv"];
-
-/// Whether a file of that name belongs to a package.
-fn is_mapping_file(path: &Path) -> bool {
-    let ending = path.extension();
-    ending.is_some_and(|ending| ENDINGS.iter().any(|known| ending == *known))
-}
+pub const ENDINGS: &[&str] = &["yaml", "yml", "csv", "json"];
 
 fn text(path: &Path) -> Result<String, FolderError> {
     let at = |error| FolderError::Read(path.to_owned(), error);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Compiler;
 use super::overlay::{FileKind, extends};
+use super::profile::Profiles;
 use crate::diagnostic::{Code, closest};
 use crate::package::Layer;
 use crate::yaml::{self, Node, Span};
@@ -91,6 +92,8 @@ pub(crate) struct Documents {
     pub packages: Vec<Node>,
     /// What overlays change in message maps: it can name lines of the parts these use.
     pub message_changes: Vec<(String, Node)>,
+    /// StructureDefinitions, by their url.
+    pub profiles: Profiles,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -112,7 +115,7 @@ impl Kind {
 /// Most files of one package.
 const MAX_FILES: usize = 10_000;
 /// Largest file, in bytes.
-const MAX_FILE: usize = 4 << 20;
+pub(super) const MAX_FILE: usize = 4 << 20;
 /// Largest code table in CSV, in bytes.
 const MAX_CSV: usize = 32 << 20;
 
@@ -125,6 +128,7 @@ impl Compiler {
             parts: BTreeMap::new(),
             packages: Vec::new(),
             message_changes: Vec::new(),
+            profiles: Profiles::new(),
         };
         let start = |file: u16| Span {
             file,
@@ -145,6 +149,10 @@ impl Compiler {
             return documents;
         }
         for (number, (path, _, text)) in (0u16..).zip(&files.files) {
+            if path.starts_with("profiles/") && path.ends_with(".json") {
+                self.profile_file(number, files, &mut documents.profiles);
+                continue;
+            }
             let csv = path
                 .strip_suffix(".csv")
                 .filter(|stem| stem.starts_with("tables/"));

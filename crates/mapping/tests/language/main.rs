@@ -27,6 +27,7 @@ mod messages;
 mod overlays;
 mod pages;
 mod parts;
+mod profiles;
 mod reports;
 mod rules;
 mod table_files;

@@ -20,7 +20,7 @@ fn examples(page: &str) -> [Example; 2] {
         let which: &[usize] = match line.split([' ', ',', ':']).next() {
             Some("Wrong") => &[0],
             Some("Right") => &[1],
-            Some("Message") => &[0, 1],
+            Some("Message" | "Both") => &[0, 1],
             _ => continue,
         };
         if !line.ends_with(':') {

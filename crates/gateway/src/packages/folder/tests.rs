@@ -24,6 +24,8 @@ fn every_yaml_file_is_read_but_for_tests_and_hidden_ones() {
         ("package.yaml", b"package: a"),
         ("tables/A.yaml", b"table: A"),
         ("tables/B/C.yml", b"table: B/C"),
+        ("profiles/a.json", b"{}"),
+        ("segments/a.json", b"{}"),
         ("tests/a.assert.yaml", b"x"),
         (".git/a.yaml", b"x"),
         ("..2026/tables/A.yaml", b"x"),
@@ -31,7 +33,15 @@ fn every_yaml_file_is_read_but_for_tests_and_hidden_ones() {
     ]);
     let layer = read(folder.path()).unwrap();
     let paths: Vec<&str> = layer.files.iter().map(|file| file.path.as_str()).collect();
-    assert_eq!(paths, ["package.yaml", "tables/A.yaml", "tables/B/C.yml"]);
+    assert_eq!(
+        paths,
+        [
+            "package.yaml",
+            "profiles/a.json",
+            "tables/A.yaml",
+            "tables/B/C.yml"
+        ]
+    );
 }
 
 #[test]
