@@ -652,8 +652,9 @@ impl<'r> Run<'r> {
             if is_uri(id) {
                 return Cow::Owned(id.to_owned());
             }
-            if uuid::Uuid::try_parse(id).is_ok() {
-                return Cow::Owned(format!("urn:uuid:{}", id.to_ascii_lowercase()));
+            if let Ok(id) = uuid::Uuid::try_parse(id) {
+                // In the one form that the URN has, whatever the sender writes (RFC 9562, section 4).
+                return Cow::Owned(format!("urn:uuid:{id}"));
             }
         }
         if !universal.is_empty() {

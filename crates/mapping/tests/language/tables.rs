@@ -264,6 +264,10 @@ fn coding_systems_and_authorities_are_tables_of_the_site() {
             "X&6F0D5B1E-2C5A-5D0B-9A53-1F4E8C27A901&UUID",
             "urn:uuid:6f0d5b1e-2c5a-5d0b-9a53-1f4e8c27a901",
         ),
+        (
+            "X&6F0D5B1E2C5A5D0B9A531F4E8C27A901&GUID",
+            "urn:uuid:6f0d5b1e-2c5a-5d0b-9a53-1f4e8c27a901",
+        ),
         ("", "urn:fhirway:sender:NORTH"),
     ] {
         assert_eq!(authority(cx), uri, "{cx}");
