@@ -2,6 +2,7 @@
 
 use super::overlay::{FileKind, Problem};
 use crate::diagnostic::closest;
+use crate::vocabulary;
 use crate::yaml::{Node, Value};
 
 /// `name[word, word].name`: where to go, step by step.
@@ -45,11 +46,6 @@ pub(super) struct Missing {
     /// What was probably meant.
     pub help: String,
 }
-
-/// Keys of message maps that are no lines.
-const MESSAGE_KEYS: &[&str] = &[
-    "message", "part", "about", "events", "map", "link", "guide", "deviates", "rows",
-];
 
 /// Most rules that a diagnostic lists.
 const LISTED: usize = 12;
@@ -166,7 +162,8 @@ pub(super) fn locate(kind: FileKind, root: &Node, address: &Address) -> Result<F
         inner: None,
         keyed: true,
     };
-    let is_line = |part: &Part| !MESSAGE_KEYS.contains(&part.name.as_str());
+    let is_line =
+        |part: &Part| !vocabulary::MESSAGE.has(&part.name) && !vocabulary::PART.has(&part.name);
     let mut next = 0;
     if kind == FileKind::Message && address.parts.first().is_some_and(is_line) {
         next = search.lines(address)?;
