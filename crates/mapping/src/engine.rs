@@ -134,6 +134,8 @@ pub(crate) struct State {
     pub spare_frames: Vec<Frame>,
     pub bound: Vec<(BoundId, u32)>,
     pub taken: Vec<u64>,
+    /// What maps left out on purpose; another map may take it nevertheless.
+    pub ignored: Vec<unmapped::Ignored>,
     pub report: Report,
     pub policies: Vec<String>,
     /// Which of [`Plan::switches`] are on.
@@ -444,6 +446,7 @@ impl State {
         self.frames.clear();
         self.bound.clear();
         self.taken.clear();
+        self.ignored.clear();
         self.taken.resize(message.leaf_count().div_ceil(64), 0);
         self.report.clear();
         if self.set_by.as_ref() != Some(&context.policies) {

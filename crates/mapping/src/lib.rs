@@ -31,7 +31,7 @@ pub use diagnostic::{Code, Diagnostic, Severity};
 pub use editor::{Completions, Definition, Editor, Hover, Item, ItemKind, Spot};
 pub use engine::{Conversion, ConvertError, Converter, Disposition};
 pub use package::{Layer, Package, SourceFile};
-pub use report::{CodeMiss, MissedCode, Report, ReportCode, ReportIssue};
+pub use report::{CodeMiss, IgnoredCount, MissedCode, Report, ReportCode, ReportIssue};
 pub use sarif::sarif;
 pub use schema::{SchemaKind, schema};
 pub use show::{ShowError, Shown, ShownLine, show};

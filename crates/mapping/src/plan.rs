@@ -2,6 +2,7 @@
 //! up any more when a message comes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::engine::Spread;
 use fhir::primitive::Primitive;
@@ -32,6 +33,8 @@ pub(crate) struct Plan {
     /// The inputs of rules whose elements are kept from message to message, by origin.
     pub kept: Vec<Option<crate::engine::memo::Inputs>>,
     pub origins: Vec<Origin>,
+    /// Why fields are left out on purpose, each once; the place itself where nobody says why.
+    pub reasons: Vec<Arc<str>>,
     /// Tables the engine itself asks: coding systems (HL7 table 0396) and assigning authorities.
     pub coding_systems: Option<TableId>,
     pub authorities: Option<TableId>,
@@ -159,12 +162,14 @@ pub(crate) enum Makes {
     Primitive,
 }
 
-/// A field that is not reported as unmapped, always or under a condition.
+/// A field or a part of one that is left out on purpose, always or under a condition.
 #[derive(Debug)]
 pub(crate) struct Ignore {
-    pub segment: [u8; 3],
-    pub field: u16,
+    /// A field of the segment that is mapped, in all of its repetitions, or a part of the value that is mapped.
+    pub access: Access,
     pub when: Option<Condition>,
+    /// Number in [`Plan::reasons`].
+    pub why: u16,
 }
 
 /// How an identity is made, see `key:` in the language's reference.

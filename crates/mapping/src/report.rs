@@ -21,11 +21,23 @@ pub struct Report {
     pub unmapped: Vec<Place>,
     /// How many places are unmapped, by segment.
     pub unmapped_segments: BTreeMap<String, u32>,
+    /// How many fields and parts of fields the maps left out on purpose, by the reason that they give.
+    #[serde(serialize_with = "by_reason")]
+    pub ignored: Vec<IgnoredCount>,
     /// Codes that a table does not list.
     pub code_misses: Vec<CodeMiss>,
     /// Values that the sender asks to delete (`""`).
     #[serde(serialize_with = "places")]
     pub deleted: Vec<Place>,
+}
+
+/// What was left out on purpose for one reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IgnoredCount {
+    /// The reason that the map gives, else the field, such as `OBX-1`.
+    pub why: Arc<str>,
+    /// How many fields or parts of fields, at least 1.
+    pub count: u32,
 }
 
 /// A code that its table does not list.
@@ -165,6 +177,7 @@ impl Report {
         self.issues.clear();
         self.unmapped.clear();
         self.unmapped_segments.clear();
+        self.ignored.clear();
         self.code_misses.clear();
         self.deleted.clear();
     }
@@ -176,6 +189,10 @@ fn place<S: Serializer>(place: &Place, serializer: S) -> Result<S::Ok, S::Error>
 
 fn shared<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(text)
+}
+
+fn by_reason<S: Serializer>(counts: &[IgnoredCount], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().map(|one| (&*one.why, one.count)))
 }
 
 fn optional_place<S: Serializer>(place: &Option<Place>, serializer: S) -> Result<S::Ok, S::Error> {

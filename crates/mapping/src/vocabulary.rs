@@ -189,7 +189,7 @@ pub(crate) const SEGMENT: Vocabulary = Vocabulary {
         key(
             "ignore",
             Takes::Fields,
-            "fields left out on purpose, and so not reported: `[PID-1, { PID-12: PID-12 same as PID-11.9 }]`",
+            "fields and parts of fields left out on purpose: `[PID-1, { PID-12: PID-12 same as PID-11.9 }, { PID-5.3: the reason }]`",
         ),
         ROWS,
         GUIDE,
@@ -223,7 +223,7 @@ pub(crate) const DATATYPE: Vocabulary = Vocabulary {
         key(
             "ignore",
             Takes::Fields,
-            "fields left out on purpose, and so not reported",
+            "parts of the value left out on purpose: `{ CX.7: the reason }`",
         ),
         ROWS,
         GUIDE,

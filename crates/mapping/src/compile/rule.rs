@@ -9,8 +9,10 @@ use super::scope::Scope;
 use super::{Compiler, MapHeader};
 use crate::diagnostic::{Code, closest};
 use crate::plan::{
-    Body, Condition, Field, Ignore, Make, Makes, Map, Miss, Needs, Rule, Select, Shape, WriteMode,
+    Body, Condition, Field, Ignore, Make, Makes, Map, Miss, Needs, Root, Rule, Select, Shape,
+    WriteMode,
 };
+use crate::syntax::condition;
 use crate::vocabulary;
 use crate::yaml::{Node, Value};
 
@@ -236,39 +238,99 @@ impl Compiler {
             .collect()
     }
 
-    /// `[PID-1, { OBR-16: OBR-16 same as ORC-12 }]`
+    /// `[PID-1, { OBR-16: OBR-16 same as ORC-12 }, { PID-3.7: of no use }, { PID-3.8: { when: PID-3.7 valued, why: ... } }]`
     fn ignore(&mut self, value: &Node, scope: &Scope) -> Vec<Ignore> {
-        let mut fields = Vec::new();
+        let mut ignores = Vec::new();
         for member in value.members() {
             match member.pairs() {
                 Some(pairs) => {
-                    for (key, condition) in pairs {
-                        let when = self.condition(condition, scope);
-                        fields.extend(self.ignored(key, when, scope));
+                    for (path, said) in pairs {
+                        let Some((when, why)) = self.ignored_because(said, scope) else {
+                            continue;
+                        };
+                        ignores.extend(self.ignored(path, when, why, scope));
                     }
                 }
-                None => fields.extend(self.ignored(member, None, scope)),
+                None => ignores.extend(self.ignored(member, None, None, scope)),
             }
         }
-        fields
+        ignores
     }
 
-    fn ignored(&mut self, path: &Node, when: Option<Condition>, scope: &Scope) -> Option<Ignore> {
-        let resolved = self.path(path, scope)?;
-        let Some((segment, field)) = resolved.field else {
-            self.error(
-                Code::BadPath,
-                path.span,
-                "`ignore` names whole fields",
-                "write it as `PID-1`",
-            );
-            return None;
+    /// What stands behind an ignored path: a condition, a reason, or both under their names.
+    fn ignored_because<'n>(
+        &mut self,
+        said: &'n Node,
+        scope: &Scope,
+    ) -> Option<(Option<Condition>, Option<&'n str>)> {
+        let Some(pairs) = said.pairs() else {
+            let text = self.text_of(said, "a reason or a condition")?;
+            if condition::looks_like_condition(text) {
+                return Some((Some(self.condition(said, scope)?), None));
+            }
+            return Some((None, said.text()));
         };
-        Some(Ignore {
-            segment,
-            field,
-            when,
-        })
+        let (mut when, mut why) = (None, None);
+        for (key, value) in pairs {
+            match key.text().unwrap_or_default() {
+                "when" => when = Some(self.condition(value, scope)?),
+                "why" => {
+                    self.text_of(value, "a reason")?;
+                    why = value.text();
+                }
+                other => {
+                    self.error(
+                        Code::UnknownKey,
+                        key.span,
+                        format!("an ignored field has no `{other}`"),
+                        "its keys are `when`, a condition, and `why`, the reason",
+                    );
+                    return None;
+                }
+            }
+        }
+        Some((when, why))
+    }
+
+    fn ignored(
+        &mut self,
+        path: &Node,
+        when: Option<Condition>,
+        why: Option<&str>,
+        scope: &Scope,
+    ) -> Option<Ignore> {
+        let access = self.path(path, scope)?.access;
+        let elsewhere = match access.root {
+            Root::Current => access.component == 0,
+            Root::Segment(name) => scope.segment != Some(name),
+        };
+        if elsewhere {
+            let (message, help) = match scope.segment {
+                Some(_) => (
+                    "`ignore` names fields of the segment that is mapped",
+                    "write it as `PID-1` or `PID-5.3`",
+                ),
+                None => (
+                    "`ignore` names parts of the value that is mapped",
+                    "write it as `CX.7`, or leave the whole value to the map that uses this one",
+                ),
+            };
+            self.error(Code::BadPath, path.span, message, help);
+            return None;
+        }
+        let why = self.reason(why.or_else(|| path.text()).unwrap_or_default());
+        Some(Ignore { access, when, why })
+    }
+
+    /// The number of a reason in the plan.
+    fn reason(&mut self, text: &str) -> u16 {
+        let reasons = &mut self.plan.reasons;
+        let known = reasons.iter().position(|known| **known == *text);
+        let number = known.unwrap_or_else(|| {
+            reasons.push(text.into());
+            reasons.len() - 1
+        });
+        u16::try_from(number).unwrap_or(u16::MAX)
     }
 
     // === rules ===

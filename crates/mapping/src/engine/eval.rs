@@ -404,6 +404,7 @@ impl<'r> Run<'r> {
         if let Some(when) = &map.when {
             self.take_condition(when, here);
         }
+        self.note_ignored(&map.ignore, here);
         Some(resource)
     }
 
@@ -502,10 +503,11 @@ impl<'r> Run<'r> {
                 emitted
             }
         });
-        if emitted != Emitted::Nothing
-            && let Some(when) = &map.when
-        {
-            self.take_condition(when, here);
+        if emitted != Emitted::Nothing {
+            if let Some(when) = &map.when {
+                self.take_condition(when, here);
+            }
+            self.note_ignored(&map.ignore, here);
         }
         emitted
     }

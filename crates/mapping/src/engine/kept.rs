@@ -16,6 +16,7 @@ use jiff::tz::TimeZone;
 use super::access::Here;
 use super::memo::Inputs;
 use super::slot::{Emitted, Slot};
+use super::unmapped::Ignored;
 use super::{Run, Spread, State};
 use crate::plan::{Body, Field, OriginId, Plan, Rule, Select, Shape};
 
@@ -52,6 +53,8 @@ struct Element {
     fragment: Option<Fragment>,
     /// Leaves that were taken: of which place, and which leaf there.
     taken: Vec<(usize, usize)>,
+    /// What was left out on purpose: of which place, which leaves there, and why.
+    ignored: Vec<(usize, Ignored)>,
 }
 
 impl Kept {
@@ -208,6 +211,13 @@ impl<'r> Run<'r> {
                 }
             }
         }
+        for (place, Ignored { leaves, why }) in &known.ignored {
+            if let Some(node) = places.get(*place).copied().flatten() {
+                let start = node.leaves().start;
+                let leaves = leaves.start + start..leaves.end + start;
+                state.ignored.push(Ignored { leaves, why: *why });
+            }
+        }
         Some(known.emitted)
     }
 
@@ -224,6 +234,7 @@ impl<'r> Run<'r> {
         let since = self.state.tree.mark();
         let words = self.state.taken.len();
         let before = std::mem::replace(&mut self.state.taken, vec![0; words]);
+        let ignored_before = self.state.ignored.len();
         self.state.kept.inside = true;
         let emitted = make(self);
         self.state.kept.inside = false;
@@ -234,6 +245,8 @@ impl<'r> Run<'r> {
             let own = leaves.filter(|leaf| self.is_taken(*leaf));
             taken.extend(own.map(|leaf| (number, leaf - start)));
         }
+        let new = self.state.ignored.get(ignored_before..).unwrap_or_default();
+        let ignored = new.iter().filter_map(|one| within(one, places)).collect();
         for (now, before) in self.state.taken.iter_mut().zip(before) {
             *now |= before;
         }
@@ -259,6 +272,7 @@ impl<'r> Run<'r> {
             emitted,
             fragment,
             taken,
+            ignored,
         };
         self.state.kept.made.insert(key, element);
         emitted
@@ -289,4 +303,18 @@ impl<'r> Run<'r> {
             Slot::Into(node) => Some(node),
         }
     }
+}
+
+/// The place that ignored leaves are in, and the leaves counted from its first.
+fn within(one: &Ignored, places: &[Option<Node<'_>>]) -> Option<(usize, Ignored)> {
+    places.iter().enumerate().find_map(|(number, node)| {
+        let own = (*node)?.leaves();
+        let inside = one.leaves.start >= own.start && one.leaves.end <= own.end;
+        let ignored = Ignored {
+            leaves: one.leaves.start.checked_sub(own.start)?
+                ..one.leaves.end.checked_sub(own.start)?,
+            why: one.why,
+        };
+        inside.then_some((number, ignored))
+    })
 }

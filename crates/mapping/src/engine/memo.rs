@@ -13,6 +13,7 @@ use hl7v2::Node;
 
 use super::access::Here;
 use super::trace::StepId;
+use super::unmapped::Ignored;
 use super::{Run, Spread};
 use crate::plan::{
     Access, Argument, Body, BoundId, Call, Condition, Field, Helper, Identity, Makes, OriginId,
@@ -51,6 +52,8 @@ struct Remembered {
     resource: Option<u32>,
     /// The steps that made it.
     steps: Range<StepId>,
+    /// What was left out on purpose while it was made.
+    ignored: Vec<Ignored>,
 }
 
 /// A place in the message: bytes and leaves.
@@ -124,6 +127,13 @@ impl<'r> Run<'r> {
             let resource = known.resource;
             let steps = known.steps.clone();
             let moved: Vec<(Span, Span)> = known.parts.iter().copied().zip(parts).collect();
+            for one in &known.ignored {
+                let at = |(from, to): &(Span, Span)| from.moved(&one.leaves, *to);
+                if let Some(leaves) = moved.iter().find_map(at) {
+                    let why = one.why;
+                    self.state.ignored.push(Ignored { leaves, why });
+                }
+            }
             for (from, to) in moved {
                 self.take_as(from, to);
                 if !steps.is_empty() {
@@ -133,12 +143,15 @@ impl<'r> Run<'r> {
             return resource;
         }
         let first = self.trace_steps();
+        let before = self.state.ignored.len();
         let resource = make(self);
         let steps = first..self.trace_steps();
+        let ignored = self.state.ignored.get(before..).unwrap_or_default();
         let remembered = Remembered {
             parts,
             resource,
             steps,
+            ignored: ignored.to_vec(),
         };
         self.state
             .memo
@@ -176,6 +189,13 @@ fn span(node: Node<'_>) -> Span {
 }
 
 impl Span {
+    /// The same leaves in a span of equal bytes; `None` when they are not in this one.
+    fn moved(self, leaves: &Range<usize>, to: Span) -> Option<Range<usize>> {
+        let (start, end) = (self.leaf, self.leaf + self.leaves);
+        let inside = leaves.start >= start && leaves.end <= end;
+        inside.then(|| leaves.start - start + to.leaf..leaves.end - start + to.leaf)
+    }
+
     fn range(self) -> Range<usize> {
         self.leaf..self.leaf + self.leaves
     }
@@ -271,6 +291,9 @@ impl Inputs {
             self.identity(map.key.as_ref(), false);
         }
         if let Some(when) = &map.when {
+            self.condition(plan, when, false);
+        }
+        for when in map.ignore.iter().filter_map(|one| one.when.as_ref()) {
             self.condition(plan, when, false);
         }
         self.fields(plan, &map.fields, false, depth + 1);

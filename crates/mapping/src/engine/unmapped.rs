@@ -1,25 +1,62 @@
 //! What nothing took: nothing in a message is dropped without being told.
 
-use hl7v2::Place;
+use std::ops::Range;
+use std::sync::Arc;
+
+use hl7v2::{Node, Place};
 
 use super::Run;
 use super::access::Here;
-use crate::plan::Ignore;
+use crate::plan::{Access, Ignore, Root};
+use crate::report::IgnoredCount;
+
+/// Leaves that a map leaves out on purpose.
+#[derive(Clone, Debug)]
+pub(crate) struct Ignored {
+    pub leaves: Range<usize>,
+    /// Number in [`crate::plan::Plan::reasons`].
+    pub why: u16,
+}
 
 impl<'r> Run<'r> {
-    /// Fields that a map ignores on purpose.
-    pub(crate) fn take_ignored(&mut self, fields: &'r [Ignore], here: &Here<'r>) {
-        for ignore in fields {
-            let own = here.segment.id() == ignore.segment;
-            if own && self.condition_holds(ignore.when.as_ref(), here) {
-                let leaves = here.segment.field(usize::from(ignore.field)).leaves();
-                self.take(leaves);
+    /// Notes what a map leaves out on purpose.
+    pub(crate) fn note_ignored(&mut self, ignores: &'r [Ignore], here: &Here<'r>) {
+        for ignore in ignores {
+            if self.condition_holds(ignore.when.as_ref(), here) {
+                let why = ignore.why;
+                let noted = &mut self.state.ignored;
+                ignored_leaves(ignore.access, here, |leaves| {
+                    noted.push(Ignored { leaves, why });
+                });
+            }
+        }
+    }
+
+    /// Counts what was left out on purpose, by reason.
+    fn count_ignored(&mut self) {
+        for Ignored { leaves, why } in std::mem::take(&mut self.state.ignored) {
+            let open = |leaf: usize| !self.is_taken(leaf) && !self.message.leaf_is_empty(leaf);
+            if !leaves.clone().any(open) {
+                continue;
+            }
+            self.take(leaves);
+            let Some(why) = self.plan.reasons.get(usize::from(why)) else {
+                continue;
+            };
+            let counts = &mut self.state.report.ignored;
+            match counts.iter_mut().find(|known| Arc::ptr_eq(&known.why, why)) {
+                Some(known) => known.count += 1,
+                None => counts.push(IgnoredCount {
+                    why: Arc::clone(why),
+                    count: 1,
+                }),
             }
         }
     }
 
     /// Lists what is populated and not taken: a whole segment when nothing of it was, else a field, else a component.
     pub(crate) fn unmapped(&mut self) {
+        self.count_ignored();
         for segment in self.message.segments() {
             let mut left = segment
                 .leaves()
@@ -83,5 +120,36 @@ impl<'r> Run<'r> {
         let name = place.segment_name().to_owned();
         *self.state.report.unmapped_segments.entry(name).or_insert(0) += 1;
         self.state.report.unmapped.push(place);
+    }
+}
+
+/// The leaves of an ignored place; of a field's component those of every repetition.
+pub(crate) fn ignored_leaves<'r>(
+    access: Access,
+    here: &Here<'r>,
+    mut each: impl FnMut(Range<usize>),
+) {
+    let part = |node: Node<'r>| match (access.component, access.subcomponent) {
+        (0, _) => node,
+        (component, 0) => node.child(usize::from(component)),
+        (component, inner) => node.child(usize::from(component)).child(usize::from(inner)),
+    };
+    match access.root {
+        Root::Current => {
+            if let Some(node) = here.current {
+                each(part(node).leaves());
+            }
+        }
+        Root::Segment(name) if name == here.name => {
+            let field = here.segment.field(usize::from(access.field));
+            match (access.repetition, access.component) {
+                (0, 0) => each(field.leaves()),
+                (0, _) => field
+                    .repetitions()
+                    .for_each(|repetition| each(part(repetition).leaves())),
+                (number, _) => each(part(field.repetition(usize::from(number))).leaves()),
+            }
+        }
+        Root::Segment(_) => {}
     }
 }

@@ -210,7 +210,7 @@ impl<'r> Run<'r> {
         if let Some(when) = &entry.when {
             self.take_condition(when, here);
         }
-        self.take_ignored(&map.ignore, here);
+        self.note_ignored(&map.ignore, here);
         for set in &entry.set {
             self.set(set, resource, here);
         }

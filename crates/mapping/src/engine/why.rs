@@ -7,9 +7,10 @@ use hl7v2::Node;
 
 use super::Run;
 use super::access::Here;
+use super::unmapped::ignored_leaves;
 use crate::plan::{
     Access, Argument, Asked, Bind, Body, Call, Comparison, Condition, Entry, Field, Form, Helper,
-    Identity, Ignore, MapId, OriginId, Part, Piece, Root, Rule, Select, Set, Template, Test,
+    Identity, Map, MapId, OriginId, Part, Piece, Root, Rule, Select, Set, Template, Test,
 };
 
 /// Deepest nesting that is walked.
@@ -21,8 +22,8 @@ pub(crate) struct Why {
     pub lines: Vec<LineNote>,
     pub tries: Vec<Try>,
     pub blocks: Vec<Block>,
-    /// Leaves that a map leaves out on purpose, and the map.
-    pub ignored: Vec<(Range<usize>, OriginId)>,
+    /// Leaves that a map leaves out on purpose, the map, and why: a number in [`crate::plan::Plan::reasons`].
+    pub ignored: Vec<(Range<usize>, OriginId, u16)>,
 }
 
 /// A line of the message map met a segment.
@@ -136,16 +137,17 @@ impl<'r> Run<'r> {
             self.why_fields(why, at, fields, here);
         }
         if inside.block.is_none() {
-            for ignore in &map.ignore {
-                self.why_ignored(why, ignore, map.origin, here);
-            }
+            self.why_ignored(why, map, here);
         }
     }
 
-    fn why_ignored(&self, why: &mut Why, ignore: &Ignore, origin: OriginId, here: &Here<'r>) {
-        if here.segment.id() == ignore.segment && self.condition_holds(ignore.when.as_ref(), here) {
-            let leaves = here.segment.field(usize::from(ignore.field)).leaves();
-            why.ignored.push((leaves, origin));
+    fn why_ignored(&self, why: &mut Why, map: &Map, here: &Here<'r>) {
+        for ignore in &map.ignore {
+            if self.condition_holds(ignore.when.as_ref(), here) {
+                ignored_leaves(ignore.access, here, |leaves| {
+                    why.ignored.push((leaves, map.origin, ignore.why));
+                });
+            }
         }
     }
 
@@ -216,6 +218,9 @@ impl<'r> Run<'r> {
             ..at
         };
         let at = self.guarded(why, inside, map.when.as_ref(), here);
+        if at.block.is_none() {
+            self.why_ignored(why, map, here);
+        }
         self.why_key(why, at, map.key.as_ref(), here);
         self.why_fields(why, at, &map.fields, here);
         if at.depth <= MAX_DEPTH {

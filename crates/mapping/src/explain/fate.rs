@@ -20,7 +20,8 @@ pub(super) struct Facts<'f> {
     report: &'f Report,
     sources: &'f Sources<'f>,
     leaf_of: BTreeMap<usize, (usize, Place)>,
-    ignored: BTreeMap<usize, u32>,
+    /// The map that leaves it out, and why.
+    ignored: BTreeMap<usize, (u32, &'f str)>,
     /// The steps that took each leaf.
     readers: BTreeMap<usize, Vec<StepId>>,
     asked: BTreeSet<usize>,
@@ -39,8 +40,10 @@ impl<'f> Facts<'f> {
             .filter_map(|(leaf, place)| Some((*field_of.get(&leaf)?, (leaf, place))))
             .collect();
         let mut ignored = BTreeMap::new();
-        for (leaves, origin) in &trace.why.ignored {
-            ignored.extend(leaves.clone().map(|leaf| (leaf, *origin)));
+        let said = &input.package.plan.reasons;
+        for (leaves, origin, why) in &trace.why.ignored {
+            let why = said.get(usize::from(*why)).map_or("", |why| &**why);
+            ignored.extend(leaves.clone().map(|leaf| (leaf, (*origin, why))));
         }
         let mut readers: BTreeMap<usize, Vec<StepId>> = BTreeMap::new();
         let mut asked = BTreeSet::new();
@@ -106,10 +109,14 @@ pub(super) fn judge(
         Fate::Deleted
     } else if !field.identifies.is_empty() || !field.decides.is_empty() {
         Fate::Used
-    } else if let Some(origin) = facts.ignored.get(leaf) {
+    } else if let Some((origin, why)) = facts.ignored.get(leaf) {
+        let text = match crate::syntax::path::looks_like_path(why) {
+            true => "the map leaves it out on purpose".to_owned(),
+            false => format!("left out on purpose: {why}"),
+        };
         reasons.push(Reason {
             rule: rules.number(*origin),
-            ..reason(ReasonCode::Ignored, "the map leaves it out on purpose")
+            ..reason(ReasonCode::Ignored, text)
         });
         Fate::Ignored
     } else if facts.asked.contains(leaf) {

@@ -186,7 +186,12 @@ impl<'e> Page<'e> {
                         self.pad(start, THIRD);
                     }
                     let text = match number {
-                        _ if reason.code == ReasonCode::Ignored => "ignored on purpose".to_owned(),
+                        _ if reason.code == ReasonCode::Ignored => {
+                            let why = reason.text.split_once(": ").map(|(_, why)| why);
+                            why.map_or("ignored on purpose".to_owned(), |why| {
+                                format!("ignored on purpose: {why}")
+                            })
+                        }
                         0 => format!("{word}: {}", reason.text),
                         _ => format!("and {}", reason.text),
                     };

@@ -49,6 +49,16 @@ pub(crate) fn parse(text: &str, resolver: &mut dyn Resolver) -> Result<Condition
     }
 }
 
+/// Whether a text is meant as a condition rather than as prose: it starts with what a condition starts with.
+pub(crate) fn looks_like_condition(text: &str) -> bool {
+    let mut rest = text.trim_start();
+    while let Some(inner) = rest.strip_prefix('(').or_else(|| rest.strip_prefix("not ")) {
+        rest = inner.trim_start();
+    }
+    let word = rest.split_whitespace().next().unwrap_or_default();
+    matches!(word, "policy" | "bound") || word.starts_with("count(") || looks_like_path(word)
+}
+
 #[derive(Clone, Debug, PartialEq)]
 struct Token {
     text: String,

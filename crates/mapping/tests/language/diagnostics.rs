@@ -493,11 +493,32 @@ fn m020_m021_paths() {
     expect(
         &lines(
             PATIENT,
-            "segment: PID\nmakes: Patient\nignore: [ PID-3.1 ]\nactive: \"{{PID-30}}\"\n",
+            "segment: PID\nmakes: Patient\nignore: [ MSH-3 ]\nactive: \"{{PID-30}}\"\n",
         ),
-        "3:11 M021 `ignore` names whole fields",
+        "3:11 M021 `ignore` names fields of the segment that is mapped",
         "PID-1",
     );
+    let identifier = |ignore: &str| {
+        let map =
+            format!("datatype: CX\nmakes: Identifier\nignore: {ignore}\nvalue: \"{{{{CX.1}}}}\"\n");
+        lines("datatypes/CX/Identifier.yaml", &map)
+    };
+    expect(
+        &identifier("[ CX ]"),
+        "3:11 M021 `ignore` names parts of the value that is mapped",
+        "CX.7",
+    );
+    expect(
+        &identifier("{ CX.7: CX.8 valed }"),
+        "3:22 M022 `valed` is no test",
+        "valued",
+    );
+    expect(
+        &identifier("{ CX.7: { because: no use } }"),
+        "3:19 M003 an ignored field has no `because`",
+        "`why`",
+    );
+    assert!(identifier("{ CX.7: of no use, CX.8: CX.7 valued }").is_empty());
     let all = message_map("  - PATIENT_RESULT: [ { PATIENT: [ { PIX: PID/Patient } ] } ]");
     assert!(
         all[0].starts_with("3:38 M020 there is no segment `PIX`"),

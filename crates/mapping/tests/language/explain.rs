@@ -193,6 +193,35 @@ fn bad_values_deletions_and_ignored_fields_say_so() {
 }
 
 #[test]
+fn the_reason_of_an_ignored_part_is_told() {
+    let package = compiled(&[
+        (
+            "segments/PID/Patient.yaml",
+            "segment: PID\nmakes: Patient\nkey: PID-3.1\nignore: { PID-5.3: no middle names }\nidentifier: [ { each: PID-3, map: CX/Identifier } ]\nname: [ { family: \"{{PID-5.1.1}}\" } ]\n",
+        ),
+        (
+            "datatypes/CX/Identifier.yaml",
+            "datatype: CX\nmakes: Identifier\nignore: { CX.7: dates of a number }\nvalue: \"{{CX.1}}\"\n",
+        ),
+    ]);
+    let made = explained(&package, &["PID|||7^^^^^^20240101||Roe^Ann^X"]);
+    for (place, why, rule) in [
+        ("PID-5.3", "no middle names", "segments/PID/Patient.yaml:1"),
+        (
+            "PID-3.7",
+            "dates of a number",
+            "datatypes/CX/Identifier.yaml:1",
+        ),
+    ] {
+        assert_eq!(made.field(place).fate, Fate::Ignored);
+        assert_eq!(made.why(place).0, ReasonCode::Ignored);
+        assert_eq!(made.why(place).1, format!("left out on purpose: {why}"));
+        assert_eq!(made.why(place).2, rule);
+    }
+    assert_eq!(made.field("PID-5.2").fate, Fate::Dropped);
+}
+
+#[test]
 fn segments_without_a_line_or_a_target_say_so() {
     let map = "message: ADT_A01\nmap:\n  - PID: PID/Patient as patient\n    when: MSH-11 = T\n  - PD1: PD1/Patient into patient\n";
     let package = compiled(&[

@@ -183,3 +183,59 @@ fn a_package_names_its_parts() {
     assert_ne!(patient_package("gender: female").hash(), package.hash());
     assert!(!format!("{package:?}").is_empty());
 }
+
+fn ignored(made: &crate::support::Converted) -> Vec<(String, u32)> {
+    let counts = made.report.ignored.iter();
+    counts.map(|one| (one.why.to_string(), one.count)).collect()
+}
+
+#[test]
+fn parts_of_fields_and_of_values_are_ignored_for_a_reason() {
+    let package = compiled(&[
+        (
+            "segments/PID/Patient.yaml",
+            "segment: PID\nmakes: Patient\nkey: PID-3\nignore:\n  - PID-1\n  - PID-2: superseded\n  - { PID-5.3: no middle names, PID-5.7: no middle names }\n  - PID-12: PID-12 same as PID-11.9\n  - PID-11: { when: PID-12 valued, why: the county is known }\nidentifier: [ { each: PID-3, map: CX/Identifier } ]\nname: [ { family: \"{{PID-5.1.1}}\", given: [ \"{{PID-5.2}}\" ] } ]\ngeneralPractitioner: [ { each: PID-21, map: CX/Organization } ]\n",
+        ),
+        (
+            "datatypes/CX/Identifier.yaml",
+            "datatype: CX\nmakes: Identifier\nwhen: CX.1 valued\nignore: { CX.7: dates of a number, CX.6.2: the name is enough }\nvalue: \"{{CX.1}}\"\nassigner: { display: \"{{CX.4.1}}\" }\n",
+        ),
+        (
+            "datatypes/CX/Organization.yaml",
+            "datatype: CX\nmakes: Organization\nkey: CX\nignore: { CX.8: a date of the sender's }\nname: \"{{CX.1}}\"\n",
+        ),
+    ]);
+    // The second PID-21 is the same as the first, and only found again.
+    let pid = "PID|1|9|1^^^A^^B&2^20240101~2^^^A^X||Roe^Ann^X~Doe^Bea||||||^^^^^^^^county|county|||||||||8^^^^^^^20250101~8^^^^^^^20250101";
+    let made = convert(&package, &message(ADMIT, &[pid]));
+    let pid: Vec<String> = made
+        .unmapped()
+        .into_iter()
+        .filter(|place| place.starts_with("PID"))
+        .collect();
+    assert_eq!(pid, ["PID-3.6", "PID-3(2).5", "PID-5(2)"]);
+    let expected = [
+        ("dates of a number", 1),
+        ("the name is enough", 1),
+        ("a date of the sender's", 2),
+        ("PID-1", 1),
+        ("superseded", 1),
+        ("no middle names", 1),
+        ("PID-12", 1),
+        ("the county is known", 1),
+    ];
+    let expected = expected.map(|(why, count)| (why.to_owned(), count));
+    assert_eq!(ignored(&made), expected);
+    let json = serde_json::to_value(&made.report).unwrap();
+    assert_eq!(json["ignored"]["a date of the sender's"], 2);
+}
+
+#[test]
+fn what_a_map_takes_another_one_does_not_leave_out() {
+    let made = admit(
+        "ignore: [ PID-7 ]\nbirthDate: \"{{PID-7}}\"",
+        &["PID|||1^^^A||Roe^Ann||19800502"],
+    );
+    assert_eq!(made.only("Patient")["birthDate"], "1980-05-02");
+    assert!(ignored(&made).is_empty(), "{:?}", ignored(&made));
+}
