@@ -63,6 +63,10 @@ pub struct RecordSummary {
     pub replay_of: Option<RecordId>,
     /// The earlier record with the same dedup key and other content.
     pub conflict_of: Option<RecordId>,
+    /// Whether it goes before others.
+    pub urgent: bool,
+    /// The record that a person corrected to make this one.
+    pub edit_of: Option<RecordId>,
 }
 
 /// Everything about one record but its payload.
@@ -92,6 +96,12 @@ pub struct RecordDetail {
     pub replayed_as: Vec<RecordId>,
     /// The earlier record with the same dedup key and other content.
     pub conflict_of: Option<RecordId>,
+    /// Whether it goes before others.
+    pub urgent: bool,
+    /// The record that a person corrected to make this one.
+    pub edit_of: Option<RecordId>,
+    /// Later records that a person made of this one.
+    pub edited_as: Vec<RecordId>,
     /// One per destination; empty for a record that no destination wanted.
     pub deliveries: Vec<DeliveryDetail>,
 }

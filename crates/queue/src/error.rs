@@ -50,6 +50,9 @@ pub enum QueueError {
     /// The request itself is wrong; retrying it cannot help.
     #[error("invalid request: {0}")]
     Invalid(&'static str),
+    /// This kind of store has no such operation.
+    #[error("this queue cannot {0}")]
+    Unsupported(&'static str),
     /// The lease has expired and was given to someone else, was settled before, or is from before a restart.
     #[error("lease is no longer held")]
     LeaseLost,
@@ -107,7 +110,9 @@ impl QueueError {
             Self::Locked { .. } => Class::Locked,
             Self::Corrupt(_) => Class::Corrupt,
             Self::NewerSchema { .. } => Class::NewerSchema,
-            Self::Foreign(_) | Self::Invalid(_) | Self::NotFound => Class::Invalid,
+            Self::Foreign(_) | Self::Invalid(_) | Self::Unsupported(_) | Self::NotFound => {
+                Class::Invalid
+            }
             Self::LeaseLost => Class::Lease,
             Self::Closed => Class::Closed,
         }

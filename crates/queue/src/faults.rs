@@ -24,7 +24,7 @@ pub enum Fault {
     Full,
 }
 
-/// Asked at each [`Point`], on the writer's thread. It may kill the process, or return a fault, which is
+/// Asked at each [`Point`], by whichever thread writes. It may kill the process, or return a fault, which is
 /// obeyed at `BeforeCommit` and ignored elsewhere.
 pub trait Faults: Send + Sync {
     /// Called at `point`.

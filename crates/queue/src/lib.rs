@@ -45,12 +45,12 @@
 //! 6. **Lanes.** A delivery that is open and has a row stands on the lane of each of its keys; nothing else
 //!    stands there.
 //! 7. **One writer.** One process owns the queue (a lock on `queue.lock`, let go of by the kernel), one thread
-//!    of it writes.
+//!    of it at a time writes.
 //! 8. **Numbers** of records grow and are never used again, whatever retention removes.
 //!
 //! # How a record lives
 //!
-//! Appending writes one row in `records` and one in `payloads`, nothing per destination: a delivery without a
+//! Appending writes one row in `records`, nothing per destination: a delivery without a
 //! row is queued. A destination's scan goes over the records in order. What it meets is leased if its keys are
 //! free; else it gets a row in the state *waiting* and a place on its lanes, and is not scanned again. So a
 //! destination that is down costs nothing per record, a blocked key costs one small row per record once, and
@@ -73,17 +73,19 @@
 //!
 //! A folder with `queue.db` (SQLite, WAL mode, `synchronous = FULL`, 8 kB pages), its `-wal` and `-shm`, and
 //! `queue.lock` (the owner's process id). The schema, with a comment on each column, is
-//! `src/embedded/schema/v1.sql`; in short:
+//! `src/embedded/schema/`; in short:
 //!
 //! ```text
 //! destinations (id, name, paused, position, the counters of the books)     row 0: nobody
 //! audiences    (audience, destination)                                     sets of destinations
 //! records      (id, times, audience, size, checksum, listener, route, keys, attributes,
-//!               content hash, dedup key, conflict_of, replay_of)
-//! payloads     (id, payload, ack)
-//! deliveries   (destination, record, state, attempts, not_before, changed_at, reason, detail)
+//!               content hash, dedup key, conflict_of, replay_of, edit_of, urgent, cipher, ack, payload)
+//! deliveries   (destination, record, state, attempts, not_before, changed_at, reason, detail, pass, urgent)
 //! lanes        (destination, hash of the key, record)
 //! tokens       (token, time, answer)                                       replays that were done
+//! holds        (destination, lanes, listener, message type, reason)        what is to wait
+//! ciphers      (name of a key)                                             what something is encrypted with
+//! audit        (time, who, action, detail)                                 what people did
 //! ```
 //!
 //! - `PRAGMA application_id` is `FhwQ`; a database without it is refused. `PRAGMA user_version` is the schema
@@ -116,10 +118,12 @@
 //!
 //! # Group commit
 //!
-//! One thread takes all requests that came while it was committing, does them in one transaction, commits and
-//! answers. There is no timer: alone, a request waits for nobody; with many, they share a flush. Leases are
-//! done last in a group, so they see all of it. A group has at most 4,096 requests or 64 MiB. A log that has
-//! grown to `checkpoint_pages` is moved into the database by the commit that finds it so.
+//! All requests that came during a commit are done in the next transaction, committed and answered together.
+//! There is no timer: alone, a request waits for nobody; with many, they share a flush. A caller that finds
+//! nobody at work commits by itself (on a runtime of several threads), which spares it two changes of threads;
+//! when several come at once, a thread of the queue's own does their groups. Leases are done last in a group, so
+//! they see all of it. A group has at most 4,096 requests or 64 MiB. A log that has grown to `checkpoint_pages`
+//! is moved into the database by the commit that finds it so.
 //!
 //! # What it does not do
 //!
@@ -130,6 +134,7 @@ mod browse;
 mod embedded;
 mod error;
 mod faults;
+mod hold;
 mod observer;
 mod options;
 mod queue;
@@ -144,6 +149,7 @@ pub use self::{
     embedded::{EmbeddedQueue, QueueReader},
     error::{Bound, Cause, Class, QueueError, Result},
     faults::{Fault, Faults, Point},
+    hold::{AuditEntry, Backup, Hold, HoldId, NewAudit, NewHold},
     observer::{Commit, Observer},
     options::{Dedup, OnConflict, Options},
     queue::Queue,
@@ -153,3 +159,6 @@ pub use self::{
 
 /// Reason of a dead letter whose bytes no longer fit their checksum.
 pub const REASON_CORRUPT: &str = "corrupt";
+
+/// Reason of a delivery that waits because of a [`Hold`].
+pub const REASON_HELD: &str = "held";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::record::RecordId;
 
-/// Told about commits and faults, on the writer's thread: be quick, do not block.
+/// Told about commits and faults, by whichever thread writes: be quick, do not block.
 pub trait Observer: Send + Sync {
     /// A group was committed.
     fn committed(&self, _commit: &Commit) {}

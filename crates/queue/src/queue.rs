@@ -1,13 +1,14 @@
 //! The seam: what every store must do.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
     browse::{Filter, RecordDetail, RecordSummary, Release, Replay, Replayed, Retained, Retention},
-    error::Result,
+    error::{QueueError, Result},
+    hold::{AuditEntry, Backup, Hold, HoldId, NewAudit, NewHold},
     record::{Appended, Lease, LeaseId, NewRecord, Outcome, RecordId},
     status::{Check, Status},
 };
@@ -71,4 +72,52 @@ pub trait Queue: Send + Sync {
 
     /// Recounts everything and compares it with the books; with `payloads`, also verifies every checksum.
     async fn check(&self, payloads: bool) -> Result<Check>;
+
+    /// From now on matching deliveries wait, parked with the reason [`REASON_HELD`](crate::REASON_HELD), until
+    /// they are let through by [`Queue::pass`] or the hold is taken away.
+    async fn hold(&self, _hold: NewHold) -> Result<HoldId> {
+        Err(QueueError::Unsupported("hold deliveries"))
+    }
+
+    /// Takes a hold away and lets go on what it holds; returns how many.
+    async fn unhold(&self, _hold: HoldId) -> Result<usize> {
+        Err(QueueError::Unsupported("hold deliveries"))
+    }
+
+    /// The holds in force.
+    async fn holds(&self) -> Result<Vec<Hold>> {
+        Ok(Vec::new())
+    }
+
+    /// Lets the first `count` open deliveries that match go now, by record number, though their destination
+    /// is paused or they are held, parked or put off; returns how many. Order per key still holds.
+    async fn pass(&self, _filter: Filter, _count: usize) -> Result<usize> {
+        Err(QueueError::Unsupported("let single deliveries through"))
+    }
+
+    /// Writes down what a person did; durable when it returns. A store without a place for it tells the log.
+    async fn note(&self, entry: NewAudit) -> Result<()> {
+        let NewAudit {
+            who,
+            action,
+            detail,
+        } = entry;
+        tracing::info!(event = "audit", who, action, detail);
+        Ok(())
+    }
+
+    /// What people did, oldest first, after the entry numbered `after`.
+    async fn audit(&self, _after: i64, _limit: usize) -> Result<Vec<AuditEntry>> {
+        Err(QueueError::Unsupported("list what was done by hand"))
+    }
+
+    /// Copies everything into a new file while the queue works, and verifies the copy.
+    async fn backup(&self, _to: PathBuf) -> Result<Backup> {
+        Err(QueueError::Unsupported("make a backup"))
+    }
+
+    /// Encrypts with the first key everything that is not; returns how many records were rewritten.
+    async fn reencrypt(&self) -> Result<u64> {
+        Err(QueueError::Unsupported("encrypt what it holds"))
+    }
 }

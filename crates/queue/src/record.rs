@@ -38,6 +38,10 @@ pub struct NewRecord {
     pub destinations: Vec<String>,
     /// Facts to list and filter by, such as `message_type`. Not for patient data.
     pub attributes: BTreeMap<String, String>,
+    /// It and what it has to wait for go before others, without breaking the order of a key.
+    pub urgent: bool,
+    /// The record that a person corrected to make this one.
+    pub edit_of: Option<RecordId>,
 }
 
 /// What became of one appended record. Durable once returned.

@@ -49,16 +49,11 @@ async fn behind_one_parked_key_and_a_long_backlog_other_keys_are_found_at_once()
     for id in 2..=RECORDS {
         change
             .prepare_cached(
-                "INSERT INTO records SELECT ?1, stored_at, received_at, audience, size, checksum, listener, route,
-                    keys, attributes, content_tag, content_hash, dedup_key, conflict_of, replay_of
+                "INSERT INTO records (id, stored_at, received_at, audience, size, checksum, listener, route, keys,
+                    attributes, content_tag, content_hash, dedup_key, ack, payload)
+                 SELECT ?1, stored_at, received_at, audience, size, checksum, listener, route, keys,
+                    attributes, content_tag, content_hash, dedup_key, ack, payload
                  FROM records WHERE id = 1",
-            )
-            .unwrap()
-            .execute([id])
-            .unwrap();
-        change
-            .prepare_cached(
-                "INSERT INTO payloads SELECT ?1, payload, ack FROM payloads WHERE id = 1",
             )
             .unwrap()
             .execute([id])

@@ -48,11 +48,11 @@ async fn a_flipped_byte_anywhere_in_a_record_quarantines_this_record_only() {
     for (id, sql) in [
         (
             1,
-            "UPDATE payloads SET payload = CAST('massage 0' AS BLOB) WHERE id = 1",
+            "UPDATE records SET payload = CAST('massage 0' AS BLOB) WHERE id = 1",
         ),
         (
             2,
-            "UPDATE payloads SET ack = CAST('NAK' AS BLOB) WHERE id = 2",
+            "UPDATE records SET ack = CAST('NAK' AS BLOB) WHERE id = 2",
         ),
         (3, "UPDATE records SET listener = 'lbb' WHERE id = 3"),
         (
@@ -61,9 +61,9 @@ async fn a_flipped_byte_anywhere_in_a_record_quarantines_this_record_only() {
         ),
         (
             5,
-            "UPDATE payloads SET payload = CAST('' AS BLOB) WHERE id = 5",
+            "UPDATE records SET payload = CAST('' AS BLOB) WHERE id = 5",
         ),
-        (6, "DELETE FROM payloads WHERE id = 6"),
+        (6, "UPDATE records SET payload = NULL WHERE id = 6"),
     ] {
         assert_eq!(damage.execute(sql, []).unwrap(), 1, "record {id}");
     }

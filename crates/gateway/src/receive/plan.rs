@@ -216,6 +216,7 @@ impl Planner {
                 (CONTROL_ID.to_owned(), header.control_id().into_owned()),
                 (SENDER.to_owned(), sender),
             ]),
+            ..NewRecord::default()
         };
         Ok(Plan::Store {
             record: Some(Box::new(record)),

@@ -150,14 +150,13 @@ fn copy(
     let size = conn
         .prepare_cached(
             "INSERT INTO records (id, stored_at, received_at, audience, size, checksum, listener, route, keys,
-                attributes, content_tag, content_hash, conflict_of, replay_of)
-             SELECT ?2, ?3, received_at, ?4, size, checksum, listener, route, keys, attributes, content_tag,
-                content_hash, conflict_of, coalesce(replay_of, id)
-             FROM records WHERE id = ?1 RETURNING size",
+                attributes, content_tag, content_hash, conflict_of, replay_of, urgent, edit_of, ack, payload)
+             SELECT ?2, ?3, r.received_at, ?4, r.size, r.checksum, r.listener, r.route, r.keys, r.attributes,
+                r.content_tag, r.content_hash, r.conflict_of, coalesce(r.replay_of, r.id), r.urgent, r.edit_of,
+                coalesce(r.ack, p.ack), coalesce(r.payload, p.payload)
+             FROM records r LEFT JOIN payloads p ON p.id = r.id WHERE r.id = ?1 RETURNING size",
         )?
         .query_row([original.0, id, now, audience], |row| row.get(0))?;
-    conn.prepare_cached("INSERT INTO payloads (id, payload, ack) SELECT ?2, payload, ack FROM payloads WHERE id = ?1")?
-        .execute([original.0, id])?;
     books.accept(audience, size);
     Ok(RecordId(id))
 }

@@ -61,8 +61,8 @@ pub(crate) fn append(
     let id = books.next_record();
     conn.prepare_cached(
         "INSERT INTO records (id, stored_at, received_at, audience, size, checksum, listener, route, keys,
-            attributes, content_tag, content_hash, dedup_key, conflict_of)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            attributes, content_tag, content_hash, dedup_key, conflict_of, urgent, edit_of, ack, payload)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?
     .execute(params![
         id,
@@ -79,9 +79,11 @@ pub(crate) fn append(
         record.content_hash.as_slice(),
         record.dedup_key,
         conflict,
+        record.urgent,
+        record.edit_of.map(|of| of.0),
+        record.ack.as_deref(),
+        record.payload.as_ref(),
     ])?;
-    conn.prepare_cached("INSERT INTO payloads (id, payload, ack) VALUES (?1, ?2, ?3)")?
-        .execute(params![id, record.payload.as_ref(), record.ack.as_deref()])?;
     books.accept(audience, size);
     Ok(match conflict {
         Some(of) => Appended::Conflict {

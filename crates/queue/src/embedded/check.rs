@@ -33,7 +33,8 @@ fn count(conn: &Connection, check: &mut Check) -> Result<()> {
     check.records = conn.query_row("SELECT count(*) FROM records", [], |row| row.get(0))?;
     let books = Books::read(conn)?;
     let without: i64 = conn.query_row(
-        "SELECT count(*) FROM records r LEFT JOIN payloads p ON p.id = r.id WHERE p.id IS NULL",
+        "SELECT count(*) FROM records r LEFT JOIN payloads p ON p.id = r.id
+         WHERE r.payload IS NULL AND p.id IS NULL",
         [],
         |row| row.get(0),
     )?;

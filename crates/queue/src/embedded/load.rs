@@ -36,7 +36,7 @@ pub(crate) fn load(conn: &Connection, record: i64) -> Result<Loaded, LoadError> 
     let mut statement = conn
         .prepare_cached(
             "SELECT r.checksum, r.listener, r.route, r.keys, r.attributes, r.received_at, r.replay_of,
-                    p.payload, p.ack
+                    coalesce(r.payload, p.payload), coalesce(r.ack, p.ack)
              FROM records r LEFT JOIN payloads p ON p.id = r.id WHERE r.id = ?1",
         )
         .map_err(classify)?;

@@ -6,6 +6,7 @@ mod books;
 mod check;
 mod checksum;
 mod clock;
+mod desk;
 mod lane;
 mod leases;
 mod load;
@@ -31,12 +32,12 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
 
 use self::{
     append::Prepared,
     books::Books,
     clock::Clock,
+    desk::Desk,
     leases::Leases,
     load::LoadError,
     lock::Lock,
@@ -55,15 +56,12 @@ use crate::{
     status::{Check, Status},
 };
 
-/// Requests on their way to the writer; more wait at the sender.
-const REQUESTS: usize = 1_024;
-
 /// The queue in a folder of this machine. See the [crate documentation](crate) for what it promises and how.
 ///
 /// Its methods need a Tokio runtime; opening and closing block for a moment. Dropping it closes it: what was
 /// asked before is still done.
 pub struct EmbeddedQueue {
-    requests: Option<mpsc::Sender<Request>>,
+    desk: Arc<Desk>,
     thread: Option<JoinHandle<()>>,
     readers: Arc<Readers>,
     leases: Arc<Mutex<Leases>>,
@@ -107,8 +105,7 @@ impl EmbeddedQueue {
         conn.execute_batch("COMMIT")?;
         let leases = Arc::new(Mutex::new(Leases::default()));
         let signals = Arc::new(Signals::default());
-        let (requests, receiver) = mpsc::channel(REQUESTS);
-        let writer = Writer {
+        let desk = Arc::new(Desk::new(Writer {
             books: Books::read(&conn)?,
             conn,
             options: options.clone(),
@@ -120,12 +117,13 @@ impl EmbeddedQueue {
             found_wrong: 0,
             window: 0,
             window_moved: None,
-        };
+        }));
+        let served = Arc::clone(&desk);
         let thread = std::thread::Builder::new()
             .name("queue-writer".to_owned())
-            .spawn(move || writer.run(receiver))?;
+            .spawn(move || served.serve())?;
         Ok(Self {
-            requests: Some(requests),
+            desk,
             thread: Some(thread),
             readers: Arc::new(Readers::new(database)),
             leases,
@@ -144,16 +142,8 @@ impl EmbeddedQueue {
 
     async fn ask<T>(&self, make: impl FnOnce(Ask<T>) -> Request) -> Result<T> {
         let (ask, answer) = Ask::new();
-        self.send(make(ask)).await?;
-        receive(answer).await
-    }
-
-    async fn send(&self, request: Request) -> Result<()> {
-        let requests = self.requests.as_ref().ok_or(QueueError::Closed)?;
-        requests
-            .send(request)
-            .await
-            .map_err(|_closed| QueueError::Closed)
+        self.desk.bring(make(ask))?;
+        answer.await.unwrap_or(Err(QueueError::Closed))
     }
 
     fn leased(&self) -> Vec<(i64, i64)> {
@@ -205,7 +195,7 @@ impl Queue for EmbeddedQueue {
         // Given back at once if this call is cancelled or fails from here on.
         let mut unclaimed = Unclaimed {
             leases: picks.picked.iter().map(|(id, _, _)| *id).collect(),
-            requests: self.requests.as_ref(),
+            desk: &self.desk,
         };
         let wanted = picks.picked.clone();
         let loaded = self
@@ -339,15 +329,15 @@ impl Queue for EmbeddedQueue {
 
     async fn check(&self, payloads: bool) -> Result<Check> {
         let check = self.readers.check(payloads).await?;
-        self.send(Request::Checked(check.corrupt + check.faults.len() as u64))
-            .await?;
+        let wrong = check.corrupt + check.faults.len() as u64;
+        self.desk.leave(Request::Checked(wrong));
         Ok(check)
     }
 }
 
 impl Drop for EmbeddedQueue {
     fn drop(&mut self) {
-        self.requests = None;
+        self.desk.close();
         // The last connection to close must be the writer's: it moves the log into the database.
         self.readers.close();
         if let Some(thread) = self.thread.take()
@@ -441,18 +431,14 @@ impl std::fmt::Debug for QueueReader {
 /// Leases that were given but have not reached the caller.
 struct Unclaimed<'a> {
     leases: Vec<LeaseId>,
-    requests: Option<&'a mpsc::Sender<Request>>,
+    desk: &'a Desk,
 }
 
 impl Drop for Unclaimed<'_> {
     fn drop(&mut self) {
-        if let (false, Some(requests)) = (self.leases.is_empty(), self.requests) {
-            // If the channel is full they run out later by themselves.
-            drop(requests.try_send(Request::Expire(std::mem::take(&mut self.leases))));
+        if !self.leases.is_empty() {
+            self.desk
+                .leave(Request::Expire(std::mem::take(&mut self.leases)));
         }
     }
-}
-
-async fn receive<T>(answer: oneshot::Receiver<Result<T>>) -> Result<T> {
-    answer.await.unwrap_or(Err(QueueError::Closed))
 }

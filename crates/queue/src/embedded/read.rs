@@ -17,7 +17,8 @@ const STEP: i64 = 20_000;
 
 const COLUMNS: &str = "r.id, a.destination, n.name,
     coalesce(d.state, CASE a.destination WHEN 0 THEN 7 ELSE 1 END), coalesce(d.attempts, 0), d.not_before,
-    d.reason, r.received_at, d.changed_at, r.listener, r.route, r.size, r.attributes, r.replay_of, r.conflict_of";
+    d.reason, r.received_at, d.changed_at, r.listener, r.route, r.size, r.attributes, r.replay_of, r.conflict_of,
+    r.urgent, r.edit_of";
 
 /// A line of a list with the number of its destination.
 pub(crate) struct Line {
@@ -78,8 +79,8 @@ pub(crate) fn show(
 ) -> Result<RecordDetail> {
     let mut detail = conn
         .prepare_cached(
-            "SELECT r.received_at, r.stored_at, r.listener, r.route, r.size, length(p.ack), r.keys, r.attributes,
-                    r.replay_of, r.conflict_of
+            "SELECT r.received_at, r.stored_at, r.listener, r.route, r.size, length(coalesce(r.ack, p.ack)), r.keys, r.attributes,
+                    r.replay_of, r.conflict_of, r.urgent, r.edit_of
              FROM records r LEFT JOIN payloads p ON p.id = r.id WHERE r.id = ?1",
         )?
         .query_row([record.0], |row| {
@@ -96,16 +97,21 @@ pub(crate) fn show(
                 replay_of: row.get::<_, Option<i64>>(8)?.map(RecordId),
                 replayed_as: Vec::new(),
                 conflict_of: row.get::<_, Option<i64>>(9)?.map(RecordId),
+                urgent: row.get(10)?,
+                edit_of: row.get::<_, Option<i64>>(11)?.map(RecordId),
+                edited_as: Vec::new(),
                 deliveries: Vec::new(),
             })
         })
         .optional()?
         .ok_or(QueueError::NotFound)?;
-    let mut statement =
-        conn.prepare_cached("SELECT id FROM records WHERE replay_of = ?1 ORDER BY id")?;
-    detail.replayed_as = statement
-        .query_map([record.0], |row| row.get(0).map(RecordId))?
-        .collect::<Result<_, _>>()?;
+    let made_of = |sql: &str| -> Result<Vec<RecordId>> {
+        let mut statement = conn.prepare_cached(sql)?;
+        let found = statement.query_map([record.0], |row| row.get(0).map(RecordId))?;
+        Ok(found.collect::<Result<_, _>>()?)
+    };
+    detail.replayed_as = made_of("SELECT id FROM records WHERE replay_of = ?1 ORDER BY id")?;
+    detail.edited_as = made_of("SELECT id FROM records WHERE edit_of = ?1 ORDER BY id")?;
     let mut statement = conn.prepare_cached(
         "SELECT a.destination, n.name, coalesce(d.state, 1), coalesce(d.attempts, 0), d.not_before, d.changed_at,
                 d.reason, d.detail
@@ -287,6 +293,8 @@ fn summary(row: &Row<'_>, now: State, stored: State) -> Result<RecordSummary> {
         attributes: attributes(row, 12)?,
         replay_of: row.get::<_, Option<i64>>(13)?.map(RecordId),
         conflict_of: row.get::<_, Option<i64>>(14)?.map(RecordId),
+        urgent: row.get(15)?,
+        edit_of: row.get::<_, Option<i64>>(16)?.map(RecordId),
     })
 }
 

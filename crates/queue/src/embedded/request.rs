@@ -1,4 +1,4 @@
-//! What the writer's thread is asked, and how it answers.
+//! What the writer is asked, and how it answers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     status::Status,
 };
 
-/// One request to the writer's thread.
+/// One request to the writer.
 pub(crate) enum Request {
     /// The caller keeps a share of its records, so that they are freed where they were made.
     Append(Arc<[Prepared]>, Ask<Vec<Appended>>),
@@ -62,6 +62,14 @@ impl Request {
             Self::Retain { ask, .. } => ask.answer.is_none(),
             Self::Status(ask) => ask.answer.is_none(),
             Self::Expire(_) | Self::Checked(_) => true,
+        }
+    }
+
+    /// Bytes of payload that it brings.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Append(records, _) => records.iter().map(Prepared::bytes).sum(),
+            _ => 0,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Newest schema version of this build; `PRAGMA user_version` of the file says which one it has.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// `PRAGMA application_id`: "FhwQ".
 const APPLICATION_ID: i64 = 0x4668_7751;
@@ -21,8 +21,11 @@ const PAGE_BYTES: u32 = 8_192;
 
 /// One step per version: `MIGRATIONS[n]` brings a file from version n to n + 1.
 /// A released step is never edited; `tests/fixtures` has a file of every released version.
-const MIGRATIONS: [&str; VERSION as usize] =
-    [include_str!("schema/v1.sql"), include_str!("schema/v2.sql")];
+const MIGRATIONS: [&str; VERSION as usize] = [
+    include_str!("schema/v1.sql"),
+    include_str!("schema/v2.sql"),
+    include_str!("schema/v3.sql"),
+];
 
 /// Opens (or makes) the database for its one writer and brings it to the current schema.
 pub(crate) fn open_writer(path: &Path, options: &Options) -> Result<Connection> {

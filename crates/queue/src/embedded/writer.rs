@@ -1,7 +1,7 @@
-//! The one thread that writes: group commit without a timer.
+//! The one writer: group commit without a timer.
 //!
-//! It takes whatever has queued up while the last group was being committed, does all of it in one
-//! transaction, commits, and only then answers. One writer waits for nobody; many share one flush.
+//! A group is whatever has queued up while the last one was being committed (see `desk.rs`). All of it is done
+//! in one transaction, committed, and only then answered. One caller waits for nobody; many share one flush.
 
 use std::{
     sync::{
@@ -12,7 +12,6 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tokio::sync::mpsc;
 
 use super::{
     admin,
@@ -35,10 +34,6 @@ use crate::{
     options::Options,
     record::{Appended, LeaseId, Outcome},
 };
-
-/// Most requests and most payload bytes in one transaction.
-const GROUP_REQUESTS: usize = 4_096;
-const GROUP_BYTES: usize = 64 << 20;
 
 /// How often the edge of the dedup window is moved.
 const WINDOW_EVERY: Duration = Duration::from_secs(10);
@@ -77,27 +72,17 @@ struct Effects {
 // === impl Writer ===
 
 impl Writer {
-    /// Works until every sender is gone.
-    pub(crate) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        let mut group = Vec::new();
-        while let Some(first) = requests.blocking_recv() {
-            let mut bytes = weight(&first);
-            group.push(first);
-            while group.len() < GROUP_REQUESTS && bytes < GROUP_BYTES {
-                let Ok(next) = requests.try_recv() else { break };
-                bytes += weight(&next);
-                group.push(next);
+    /// Does a group and answers it.
+    pub(crate) fn group(&mut self, mut group: Vec<Request>) {
+        self.fault(Point::BeforeBegin);
+        self.work(&mut group);
+        for request in group {
+            let unclaimed = request.send();
+            if !unclaimed.is_empty() {
+                self.expire(&unclaimed);
             }
-            self.fault(Point::BeforeBegin);
-            self.work(&mut group);
-            for request in group.drain(..) {
-                let unclaimed = request.send();
-                if !unclaimed.is_empty() {
-                    self.expire(&unclaimed);
-                }
-            }
-            self.fault(Point::AfterAnswer);
         }
+        self.fault(Point::AfterAnswer);
     }
 
     /// Does a group and prepares its answers.
@@ -562,12 +547,5 @@ impl From<QueueError> for Failure {
             error,
             at_commit: false,
         }
-    }
-}
-
-fn weight(request: &Request) -> usize {
-    match request {
-        Request::Append(records, _) => records.iter().map(append::Prepared::bytes).sum(),
-        _ => 0,
     }
 }

@@ -33,6 +33,7 @@ pub fn record(key: &str, text: &str) -> NewRecord {
         ack: Some(Bytes::from_static(b"ACK")),
         destinations: vec!["fhir".to_owned()],
         attributes: BTreeMap::from([("message_type".to_owned(), "ORU^R01".to_owned())]),
+        ..NewRecord::default()
     }
 }
 
