@@ -167,6 +167,10 @@ impl Compiler {
         lower::lower(&mut self.plan);
         self.plan.coding_systems = self.table_ids.get("CodingSystem").copied();
         self.plan.authorities = self.table_ids.get("AssigningAuthority").copied();
+        let known = self.table_ids.get("KnownCodes");
+        if let Some(table) = known.and_then(|table| self.plan.tables.get(*table)) {
+            self.plan.known_codes = crate::engine::known_codes(&self.plan, table);
+        }
     }
 
     // === what every part of the compiler uses ===

@@ -4,6 +4,7 @@
 
 mod access;
 mod code;
+mod ends;
 mod eval;
 pub(crate) mod helpers;
 mod identity;
@@ -20,6 +21,7 @@ mod walk;
 pub(crate) mod why;
 
 pub(crate) use access::has_form;
+pub(crate) use code::known_codes;
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -278,9 +280,13 @@ impl Converter {
     ) -> Result<GroupTree, ConvertError> {
         let (groups, issues) = hl7v2::structure::group(message);
         self.convert_grouped(message, &groups, context)?;
+        // In a structure that nobody knows no place is the wrong one; that it is unknown is told.
+        let unknown = issues
+            .iter()
+            .any(|issue| issue.code == hl7v2::IssueCode::StructureUnknown);
         let misplaced = issues
             .iter()
-            .filter(|issue| issue.code == hl7v2::IssueCode::SegmentMisplaced);
+            .filter(|issue| !unknown && issue.code == hl7v2::IssueCode::SegmentMisplaced);
         for issue in misplaced {
             self.state.note_misplaced(issue.place, &self.package);
         }

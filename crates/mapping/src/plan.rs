@@ -1,7 +1,7 @@
 //! What a package is compiled to: direct operations on the index of a message. No text is parsed and no name is looked
 //! up any more when a message comes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::engine::Spread;
@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     /// Tables the engine itself asks: coding systems (HL7 table 0396) and assigning authorities.
     pub coding_systems: Option<TableId>,
     pub authorities: Option<TableId>,
+    /// By the URI of a coding system all of its codes; systems that are not here are not known whole.
+    pub known_codes: HashMap<String, HashSet<String, Spread>, Spread>,
     pub handlebars: handlebars::Handlebars<'static>,
     /// What the files say of the guide; nothing that a message needs.
     pub notes: crate::notes::Notes,
@@ -552,7 +554,7 @@ impl Helper {
             "join" => (Helper::Join, 1, 2),
             "default" => (Helper::Default, 2, 4),
             "whole" => (Helper::Whole, 1, 1),
-            "system" => (Helper::System, 1, 1),
+            "system" => (Helper::System, 1, 2),
             "authority" => (Helper::Authority, 1, 3),
             "lookup" => (Helper::Lookup(usize::MAX), 2, 2),
             "sender" => (Helper::Sender, 0, 0),

@@ -146,6 +146,8 @@ report_codes! {
     BadValue = "bad-value",
     /// A time without a zone was cut to its date.
     CutToDate = "cut-to-date",
+    /// The end of a period is before its start, or the high end of a range below the low one.
+    Reversed = "reversed",
     /// A second variant of a choice type was left out.
     SecondChoice = "second-choice",
     /// A rule adds to a resource that the message does not have.

@@ -515,8 +515,8 @@ pub(crate) const HELPERS: &[(&str, &str, &str)] = &[
     ),
     (
         "system",
-        "system PATH",
-        "URI of a coding system by its name (CWE.3)",
+        "system PATH CODE",
+        "URI of a coding system by its name (CWE.3); with the code behind it one of the sender's own where that system does not have it",
     ),
     (
         "authority",

@@ -1,6 +1,7 @@
 //! Coded values: code tables, coding systems, assigning authorities.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
 
 use fhir::NameId;
@@ -8,11 +9,11 @@ use fhir::primitive::Primitive;
 use fhir::tree::{Key, NodeId};
 use hl7v2::{Level, Node};
 
-use super::Run;
 use super::access::Here;
 use super::helpers::{is_oid, is_uri, urn_part};
 use super::slot::{Emitted, Slot, Source};
-use crate::plan::{MapId, Miss, OriginId, Shape, Table, TableId, Target};
+use super::{Run, Spread};
+use crate::plan::{MapId, Miss, OriginId, Plan, Shape, Table, TableId, Target};
 use crate::report::{CodeMiss, MissedCode, ReportCode};
 
 /// Where HL7 keeps its v2 tables as FHIR code systems.
@@ -424,7 +425,7 @@ impl<'r> Run<'r> {
             return false;
         }
         if let Some(system) = triplet.system.and_then(|system| self.text(system)) {
-            let uri = self.system(system);
+            let uri = self.system_of(system, &code);
             self.put_primitive(
                 Slot::Member(coding, keys.system),
                 Primitive::Uri,
@@ -576,17 +577,8 @@ impl<'r> Run<'r> {
 
     /// The URI of a coding system named as in HL7 table 0396.
     pub(crate) fn system(&self, name: Cow<'r, str>) -> Cow<'r, str> {
-        if let Some(table) = v2_table(&name) {
-            return Cow::Owned(format!("{V2_TABLES}{table:04}"));
-        }
-        if let Some(target) = self
-            .plan
-            .coding_systems
-            .and_then(|table| self.plan.tables.get(table))
-            .and_then(|table| find(table, &name))
-            .and_then(|targets| targets.first())
-        {
-            return Cow::Borrowed(target.code.as_str());
+        if let Some(uri) = published(self.plan, &name) {
+            return uri;
         }
         if is_oid(&name) {
             return Cow::Owned(format!("urn:oid:{name}"));
@@ -595,6 +587,17 @@ impl<'r> Run<'r> {
             return name;
         }
         Cow::Owned(self.local("system", Some(&self.state.sender), &name))
+    }
+
+    /// The URI of a coding system for this code. Where the package knows all codes of that system (table `KnownCodes`) and this is none of
+    /// them, it is one of the sender's own: a code that a published system does not have means what the sender says it means.
+    pub(crate) fn system_of(&self, name: Cow<'r, str>, code: &str) -> Cow<'r, str> {
+        let local = || Cow::Owned(self.local("system", Some(&self.state.sender), &name));
+        let uri = self.system(name.clone());
+        match self.plan.known_codes.get(&*uri) {
+            Some(codes) if !code.is_empty() && !codes.contains(code) => local(),
+            _ => uri,
+        }
     }
 
     /// The identifier system of an HD.
@@ -680,6 +683,37 @@ impl<'r> Run<'r> {
         }
         out
     }
+}
+
+/// The URI of a v2 table, or what table `CodingSystem` says of the name.
+fn published<'p>(plan: &'p Plan, name: &str) -> Option<Cow<'p, str>> {
+    if let Some(table) = v2_table(name) {
+        return Some(Cow::Owned(format!("{V2_TABLES}{table:04}")));
+    }
+    let target = plan
+        .coding_systems
+        .and_then(|table| plan.tables.get(table))
+        .and_then(|table| find(table, name))
+        .and_then(|targets| targets.first())?;
+    Some(Cow::Borrowed(target.code.as_str()))
+}
+
+/// By the URI of a coding system the codes that table `KnownCodes` lists for it.
+pub(crate) fn known_codes(
+    plan: &Plan,
+    table: &Table,
+) -> HashMap<String, HashSet<String, Spread>, Spread> {
+    let mut known: HashMap<String, HashSet<String, Spread>, Spread> = HashMap::default();
+    for group in table.groups() {
+        for source in &group.source {
+            let uri = published(plan, source).map_or_else(|| source.clone(), Cow::into_owned);
+            known
+                .entry(uri)
+                .or_default()
+                .extend(group.codes.keys().cloned());
+        }
+    }
+    known
 }
 
 /// Whether a text has other white space than single blanks.

@@ -461,7 +461,10 @@ impl<'r> Run<'r> {
         let node = self.open(slot, origin);
         let emitted = self.deeper(|run| run.fields(node, fields, here));
         if emitted >= Emitted::Linked || (constant && emitted == Emitted::Constant) {
-            return emitted.max(self.deeper(|run| run.fields(node, set, here)));
+            let emitted = emitted.max(self.deeper(|run| run.fields(node, set, here)));
+            if !self.reversed(node, here, origin, slot) || !self.state.tree.is_empty(node) {
+                return emitted;
+            }
         }
         self.close_empty(slot, node);
         Emitted::Nothing

@@ -75,7 +75,8 @@ fn plain_number(text: &str) -> Option<Cow<'_, str>> {
         .map(|(_, number)| number)
 }
 
-/// Whether the text is an OID that somebody can have been given: three arcs or more. `1.2` is a number of a local list.
+/// Whether the text is an OID that somebody can have been given: four arcs or more, or three below 2.999, the arc for examples. Above that
+/// are only the standards' bodies and whole countries; `1.2.3` is a number of a local list.
 pub(crate) fn is_oid(text: &str) -> bool {
     if !matches!(text.as_bytes(), [b'0'..=b'2', b'.', ..]) {
         return false;
@@ -87,7 +88,8 @@ pub(crate) fn is_oid(text: &str) -> bool {
             && (part.len() == 1 || !part.starts_with('0'))
     };
     matches!(parts.next(), Some("0" | "1" | "2"))
-        && text.bytes().filter(|b| *b == b'.').count() >= 2
+        && text.bytes().filter(|b| *b == b'.').count()
+            >= if text.starts_with("2.999.") { 2 } else { 3 }
         && parts.all(arc)
 }
 
@@ -237,6 +239,9 @@ mod tests {
                 && !is_oid("3.1")
                 && !is_oid("1.02.3.4")
                 && !is_oid("1.23")
+                && !is_oid("1.2.3")
+                && is_oid("1.2.276.0")
+                && is_oid("2.999.1")
         );
         assert!(
             is_uri("http://x.org/a")

@@ -223,7 +223,13 @@ impl<'r> Run<'r> {
                 owned(helpers::substring(&text, &start, length.as_deref()))
             }
             Helper::Base64 => owned(BASE64_STANDARD.encode(&*text)),
-            Helper::System => Some(self.system(text)),
+            Helper::System => match arguments.next() {
+                None => Some(self.system(text)),
+                Some(code) => {
+                    let code = self.argument(code, here);
+                    Some(self.system_of(text, code.as_deref().unwrap_or_default()))
+                }
+            },
             Helper::Lookup(table) => {
                 let target = self.plan.tables.get(table)?;
                 super::code::find(target, &text)

@@ -156,6 +156,10 @@ fn notes(leaf: usize, place: &Place, facts: &Facts<'_>, rules: &mut Rules<'_>) -
                 ReasonCode::OddText,
                 "an escape sequence or byte can't be read".to_owned(),
             ),
+            ReportCode::Reversed => (
+                ReasonCode::BadValue,
+                format!("the end is before the start{element}"),
+            ),
             // Of the whole segment, and told with it.
             ReportCode::NoTarget | ReportCode::MisplacedSegment => continue,
         };

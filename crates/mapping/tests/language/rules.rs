@@ -386,3 +386,29 @@ fn deletion_is_told_and_never_written() {
         made.unmapped()
     );
 }
+
+#[test]
+fn a_period_that_ends_before_it_starts_has_no_end_and_a_reversed_range_is_none() {
+    let period = "name: [ { each: PID-5, text: \"{{XPN.1}}\", period: { start: \"{{XPN.12}}\", end: \"{{XPN.13}}\" } } ]";
+    let made = admit(period, &["PID|||1^^^A||Roe^^^^^^^^^^^20240102^20230102"]);
+    assert_eq!(
+        made.only("Patient")["name"],
+        json!([{"text": "Roe", "period": {"start": "2024-01-02"}}])
+    );
+    assert_eq!(made.codes(), ["reversed PID-5"]);
+
+    let range = r#"
+extension:
+  - url: http://x.example/range
+    valueRange: { low: { value: "{{PID-25}}", unit: "{{PID-23}}" }, high: { value: "{{PID-2}}", unit: "{{PID-28}}" } }
+"#;
+    let pid =
+        |high: &str, unit: &str| format!("PID||{high}|1^^^A||||||||||||||||||||g||10|||{unit}");
+    for (high, unit, kept) in [("2", "g", false), ("20", "g", true), ("2", "kg", true)] {
+        let made = admit(range, &[&pid(high, unit)]);
+        let patient = made.only("Patient");
+        assert_eq!(patient.get("extension").is_some(), kept, "{high} {unit}");
+        let told: &[&str] = if kept { &[] } else { &["reversed PID"] };
+        assert_eq!(made.codes(), told, "{high} {unit}");
+    }
+}

@@ -273,3 +273,30 @@ fn coding_systems_and_authorities_are_tables_of_the_site() {
         assert_eq!(authority(cx), uri, "{cx}");
     }
 }
+
+#[test]
+fn a_code_that_its_published_system_does_not_have_has_one_of_the_senders_own() {
+    let known = "code,source\nH,HL70189\nN,HL70189\n";
+    let map = patient_map(
+        "maritalStatus: { coding: [ { system: \"{{system PID-22.3 PID-22.1}}\", code: \"{{PID-22.1}}\" } ] }",
+    );
+    let package = compiled(&[
+        ("segments/PID/Patient.yaml", &map),
+        ("tables/KnownCodes.csv", known),
+    ]);
+    let system = |field: &str| {
+        let pid = format!("PID|||1^^^A|||||||||||||||||||{field}");
+        let made = convert(&package, &message(ADMIT, &[&pid]));
+        let coding = &made.only("Patient")["maritalStatus"]["coding"][0];
+        coding["system"].as_str().unwrap_or_default().to_owned()
+    };
+    let published = "http://terminology.hl7.org/CodeSystem/v2-";
+    assert_eq!(system("H^^HL70189"), format!("{published}0189"));
+    assert_eq!(
+        system("2186-5^^HL70189"),
+        "urn:fhirway:system:NORTH:HL70189"
+    );
+    // A table that nobody listed may have any code.
+    assert_eq!(system("Q^^HL70001"), format!("{published}0001"));
+    assert_eq!(system("Q^^LOCAL"), "urn:fhirway:system:NORTH:LOCAL");
+}

@@ -34,9 +34,9 @@ fn a_message_type_is_added_without_rust() {
     assert_eq!(
         paths,
         [
-            "messages/SRM_S01.yaml",
-            "segments/ARQ/Appointment.yaml",
-            "tables/RequestPriority.yaml"
+            "messages/CRM_C01.yaml",
+            "segments/CSR/ResearchSubject.yaml",
+            "tables/StudyEvent.yaml"
         ]
     );
     let site = Layer {
@@ -44,47 +44,39 @@ fn a_message_type_is_added_without_rust() {
         files,
     };
     let segments = [
-        "ARQ|R1^WARD|||||CHECK|FOLLOWUP^^HL70276||30|min|20240318^20240322|R|||7^Grey^Meg^^^^^^NORTH||||8^Hill^Jo^^^^^^NORTH",
         "PID|1||4711^^^NORTH^MR||Roe^Ann||19850412|F",
-        "RGS|1",
-        "AIS|1||24623002^Exercise ECG^SCT",
+        "PV1|1|O",
+        "CSR|S100^STUDIES^2.999.5^ISO||HUS|77^^^STUDIES&2.999.5.1&ISO||20240318090000+0100||8^Hill^Jo|20240317101500+0100|||^Arm B",
     ];
-    let text = message("SRM^S01^SRM_S01", &segments);
+    let text = message("CRM^C01^CRM_C01", &segments);
     let alone = convert(&package(&[shipped_layer()]), &text);
-    assert!(alone.report.fallback, "the shipped package has no SRM_S01");
+    assert!(alone.report.fallback, "the shipped package has no CRM_C01");
+    assert!(alone.all("ResearchSubject").is_empty());
 
     let made = convert(&package(&[shipped_layer(), site]), &text);
-    assert_eq!(made.report.message_map, "SRM_S01");
+    assert_eq!(made.report.message_map, "CRM_C01");
     assert!(!made.report.fallback);
-    let appointment = made.only("Appointment");
-    assert_eq!(appointment["status"], "proposed", "{}", made.json);
-    assert_eq!(appointment["priority"], 5);
-    assert_eq!(appointment["minutesDuration"], 30);
-    assert_eq!(appointment["identifier"][0]["value"], "R1");
-    assert_eq!(appointment["requestedPeriod"][0]["end"], "2024-03-22");
-    assert_eq!(
-        appointment["serviceType"][0]["coding"][0]["display"],
-        "Exercise ECG"
-    );
-    let participants = appointment["participant"].as_array().unwrap();
-    assert_eq!(
-        made.target(&participants[0]["actor"])["name"][0]["family"],
-        "Grey"
-    );
-    assert!(
-        participants
-            .iter()
-            .any(|one| one["actor"]["reference"] == made.url("Patient"))
-    );
-    assert_eq!(
-        made.only("MessageHeader")["focus"][0]["reference"],
-        made.url("Appointment")
-    );
+    let subject = made.only("ResearchSubject");
+    assert_eq!(subject["status"], "on-study", "{}", made.json);
+    assert_eq!(subject["identifier"][0]["value"], "77");
+    assert_eq!(subject["study"]["identifier"]["value"], "S100");
+    assert_eq!(subject["period"]["start"], "2024-03-18T09:00:00+01:00");
+    assert_eq!(subject["assignedArm"], "Arm B");
+    assert_eq!(subject["individual"]["reference"], made.url("Patient"));
+    let consent = made.target(&subject["consent"]);
+    assert_eq!(consent["resourceType"], "Consent");
+    assert_eq!(consent["patient"]["reference"], made.url("Patient"));
+    let focus = made.only("MessageHeader")["focus"].as_array().unwrap();
+    let subject_url = made.url("ResearchSubject");
+    assert!(focus.iter().any(|one| one["reference"] == subject_url));
     assert_eq!(
         made.entry("Patient")["request"]["method"],
         "POST",
         "the admission system owns the patient"
     );
+    // What the walk-through leaves: where it was registered, and by whom it was authorized.
+    let left = made.unmapped();
+    assert_eq!(left, ["CSR-3", "CSR-8"]);
 }
 
 /// The example of section 16 can be read as it stands there.
