@@ -21,7 +21,6 @@ pub mod logging;
 pub mod metrics;
 pub mod misses;
 pub mod packages;
-pub mod predicate;
 pub mod receive;
 pub mod reload;
 pub mod repository;

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use hl7v2::Message;
+use mapping::MessagePredicate;
 
-use crate::{
-    config::{self, route::Ordering},
-    predicate::Predicate,
-};
+use crate::config::{self, route::Ordering};
 
 /// All routes, ready to be asked.
 #[derive(Clone)]
@@ -17,7 +15,7 @@ pub struct Routes(Arc<[Route]>);
 pub struct Route {
     /// As configured.
     pub config: config::Route,
-    when: Option<Predicate>,
+    when: Option<MessagePredicate>,
 }
 
 impl Routes {
@@ -29,12 +27,13 @@ impl Routes {
         let compiled = routes
             .iter()
             .map(|route| {
-                let when = route.when.as_deref().map(Predicate::compile).transpose();
-                when.map(|when| Route {
-                    config: route.clone(),
-                    when,
-                })
-                .map_err(|why| format!("routes.{}.when: {why}", route.name))
+                let when = route.when.as_deref().map(MessagePredicate::compile);
+                when.transpose()
+                    .map(|when| Route {
+                        config: route.clone(),
+                        when,
+                    })
+                    .map_err(|why| format!("routes.{}.when: {why}", route.name))
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self(compiled.into()))

@@ -349,21 +349,21 @@ pub(crate) enum Root {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Condition {
-    All(Vec<Condition>),
-    Any(Vec<Condition>),
-    Not(Box<Condition>),
-    Valued(Access),
-    Null(Access),
-    Equals(Access, String),
-    In(Access, Vec<String>),
+pub(crate) enum Condition<P = Access> {
+    All(Vec<Condition<P>>),
+    Any(Vec<Condition<P>>),
+    Not(Box<Condition<P>>),
+    Valued(P),
+    Null(P),
+    Equals(P, String),
+    In(P, Vec<String>),
     /// What the comparisons of a segment's place are lowered to.
     OneOf(Asked),
-    Count(Access, Comparison, usize),
-    Is(Access, Form),
-    StartsWith(Access, String),
-    Contains(Access, String),
-    Same(Access, Access),
+    Count(P, Comparison, usize),
+    Is(P, Form),
+    StartsWith(P, String),
+    Contains(P, String),
+    Same(P, P),
     Policy(usize, String),
     /// What `Policy` is lowered to: one of [`Plan::switches`].
     Switch(usize),

@@ -12,3 +12,6 @@ mod settings;
 pub use assertions::{Assertions, Mismatch, Subject};
 pub use difference::{DiffLine, Difference, Side, differences};
 pub use settings::TestSettings;
+
+pub(crate) use expression::Condition;
+pub(crate) use select::Document;

@@ -297,7 +297,7 @@ pub fn check(routes: &[Route], known: &Known<'_>, problems: &Problems) {
         });
         for (path, when, place) in std::iter::once(own).chain(overlaid) {
             if let (Some(when), Some(place)) = (when, place)
-                && let Err(why) = crate::predicate::Predicate::compile(when)
+                && let Err(why) = mapping::MessagePredicate::compile(when)
             {
                 problems.push(Problem::error(
                     place.clone(),

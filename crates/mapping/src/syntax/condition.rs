@@ -1,18 +1,19 @@
 //! Conditions: `PID-13.2 not valued`, `OBX-2 in (NM, SN)`, `count(PID-11) = 1 and PID-11.9 not valued`.
 //!
 //! `or` binds weakest, then `and`, then `not`. The paths and names inside are turned into plan parts by the caller's
-//! [`Resolver`], so that what a path means stays the compiler's business.
+//! [`Resolver`], so that what a path means stays the caller's business: in a map it depends on where the map stands, in a
+//! predicate of a route it is a place of the message.
 
 use super::SyntaxError;
 use super::path::looks_like_path;
 use crate::diagnostic::Code;
 use crate::plan::{Access, Comparison, Condition, Form};
 
-/// Gives paths, policies and resource names their meaning.
-pub(crate) trait Resolver {
-    fn path(&mut self, text: &str, at: usize) -> Result<Access, SyntaxError>;
+/// Gives paths, policies and resource names their meaning; `P` is what a path becomes.
+pub(crate) trait Resolver<P = Access> {
+    fn path(&mut self, text: &str, at: usize) -> Result<P, SyntaxError>;
     /// The field itself, also where one of its repetitions is being mapped: to count them.
-    fn whole_field(&mut self, text: &str, at: usize) -> Result<Access, SyntaxError> {
+    fn whole_field(&mut self, text: &str, at: usize) -> Result<P, SyntaxError> {
         self.path(text, at)
     }
     fn policy(
@@ -20,17 +21,20 @@ pub(crate) trait Resolver {
         name: &str,
         value: Option<&str>,
         at: usize,
-    ) -> Result<Condition, SyntaxError>;
-    fn bound(&mut self, name: &str, at: usize) -> Result<Condition, SyntaxError>;
+    ) -> Result<Condition<P>, SyntaxError>;
+    fn bound(&mut self, name: &str, at: usize) -> Result<Condition<P>, SyntaxError>;
     /// Is told what a place is compared with, and where that stands.
-    fn compared(&mut self, _access: Access, _value: &str, _at: usize) {}
+    fn compared(&mut self, _place: P, _value: &str, _at: usize) {}
 }
 
 /// Nested brackets and `not`s deeper than this are refused.
 const MAX_DEPTH: usize = 32;
 
 /// Reads a condition; the whole text must be one.
-pub(crate) fn parse(text: &str, resolver: &mut dyn Resolver) -> Result<Condition, SyntaxError> {
+pub(crate) fn parse<P: Copy>(
+    text: &str,
+    resolver: &mut dyn Resolver<P>,
+) -> Result<Condition<P>, SyntaxError> {
     let tokens = tokens(text)?;
     let mut parser = ConditionParser {
         text,
@@ -121,19 +125,30 @@ fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
                 {
                     word.push(c);
                 }
-                // `PID-3(2).4`: the repetition belongs to the path.
-                if looks_like_path(&word) && word.contains('-') {
+                // `OBX(3)-5`, `PID-3(2).4`: the brackets belong to the path.
+                for follows in [Some('-'), None] {
                     let tail = text.get(at + word.len()..).unwrap_or_default();
-                    if let Some(repetition) = repetition(tail) {
-                        for _ in 0..repetition.len() {
-                            rest.next();
+                    let Some(number) = repetition(tail) else {
+                        break;
+                    };
+                    let behind = tail.get(number.len()..).unwrap_or_default();
+                    let belongs = match follows {
+                        Some(dash) => is_segment(&word) && behind.starts_with(dash),
+                        None => {
+                            word.contains('-') && (looks_like_path(&word) || word.contains('('))
                         }
-                        word.push_str(repetition);
-                        while let Some((_, c)) =
-                            rest.next_if(|(_, c)| *c == '.' || c.is_ascii_digit())
-                        {
-                            word.push(c);
-                        }
+                    };
+                    if !belongs {
+                        continue;
+                    }
+                    for _ in 0..number.len() {
+                        rest.next();
+                    }
+                    word.push_str(number);
+                    while let Some((_, c)) =
+                        rest.next_if(|(_, c)| matches!(c, '.' | '-') || c.is_ascii_digit())
+                    {
+                        word.push(c);
                     }
                 }
                 tokens.push(Token {
@@ -147,6 +162,14 @@ fn tokens(text: &str) -> Result<Vec<Token>, SyntaxError> {
     Ok(tokens)
 }
 
+/// Three capitals or digits: what stands before the number of an occurrence.
+fn is_segment(word: &str) -> bool {
+    word.len() == 3
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+}
+
 /// `(2)` at the start of a text.
 fn repetition(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('(')?;
@@ -157,15 +180,15 @@ fn repetition(text: &str) -> Option<&str> {
         .flatten()
 }
 
-struct ConditionParser<'t> {
+struct ConditionParser<'t, P> {
     text: &'t str,
     tokens: Vec<Token>,
     next: usize,
     depth: usize,
-    resolver: &'t mut dyn Resolver,
+    resolver: &'t mut dyn Resolver<P>,
 }
 
-impl ConditionParser<'_> {
+impl<P: Copy> ConditionParser<'_, P> {
     fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.next)
     }
@@ -193,7 +216,7 @@ impl ConditionParser<'_> {
         Ok(token)
     }
 
-    fn any(&mut self) -> Result<Condition, SyntaxError> {
+    fn any(&mut self) -> Result<Condition<P>, SyntaxError> {
         let mut parts = vec![self.all()?];
         while self.take("or") {
             parts.push(self.all()?);
@@ -201,7 +224,7 @@ impl ConditionParser<'_> {
         Ok(one_or(parts, Condition::Any))
     }
 
-    fn all(&mut self) -> Result<Condition, SyntaxError> {
+    fn all(&mut self) -> Result<Condition<P>, SyntaxError> {
         let mut parts = vec![self.not()?];
         while self.take("and") {
             parts.push(self.not()?);
@@ -209,7 +232,7 @@ impl ConditionParser<'_> {
         Ok(one_or(parts, Condition::All))
     }
 
-    fn not(&mut self) -> Result<Condition, SyntaxError> {
+    fn not(&mut self) -> Result<Condition<P>, SyntaxError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             let at = self.peek().map_or(self.text.len(), |token| token.at);
@@ -239,7 +262,7 @@ impl ConditionParser<'_> {
         ))
     }
 
-    fn predicate(&mut self) -> Result<Condition, SyntaxError> {
+    fn predicate(&mut self) -> Result<Condition<P>, SyntaxError> {
         let token = self.token("a path")?;
         match token.text.as_str() {
             "policy" if !token.quoted => {
@@ -284,11 +307,11 @@ impl ConditionParser<'_> {
         self.test(access)
     }
 
-    fn test(&mut self, access: Access) -> Result<Condition, SyntaxError> {
+    fn test(&mut self, access: P) -> Result<Condition<P>, SyntaxError> {
         let token = self.token("`valued`, `=`, `in` or another test")?;
-        let literal = |parser: &mut Self| parser.token("a value").map(|token| token.text);
+        let literal = |parser: &mut Self| parser.value().map(|token| token.text);
         let compared = |parser: &mut Self| {
-            let token = parser.token("a value")?;
+            let token = parser.value()?;
             let at = token.at + usize::from(token.quoted);
             parser.resolver.compared(access, &token.text, at);
             Ok(token.text)
@@ -336,7 +359,20 @@ impl ConditionParser<'_> {
         })
     }
 
-    fn form(&mut self, access: Access) -> Result<Condition, SyntaxError> {
+    /// What something is compared with; a sign is meant as one only in quotes.
+    fn value(&mut self) -> Result<Token, SyntaxError> {
+        let token = self.token("a value")?;
+        if !token.quoted && token.text.starts_with(['(', ')', ',', '=', '!', '<', '>']) {
+            return Err(error(
+                token.at,
+                format!("`{}` stands where a value is expected", token.text),
+            )
+            .help("a value with signs in it stands in quotes"));
+        }
+        Ok(token)
+    }
+
+    fn form(&mut self, access: P) -> Result<Condition<P>, SyntaxError> {
         let token = self.token("`null`, `number`, `date` or another form")?;
         let form = match token.text.as_str() {
             "null" => return Ok(Condition::Null(access)),
@@ -356,7 +392,10 @@ impl ConditionParser<'_> {
     }
 }
 
-fn one_or(mut parts: Vec<Condition>, make: fn(Vec<Condition>) -> Condition) -> Condition {
+fn one_or<P>(
+    mut parts: Vec<Condition<P>>,
+    make: fn(Vec<Condition<P>>) -> Condition<P>,
+) -> Condition<P> {
     match parts.pop() {
         Some(only) if parts.is_empty() => only,
         Some(last) => {

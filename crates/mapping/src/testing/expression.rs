@@ -11,6 +11,8 @@
 //! value      = 'text' | number | true | false | @date
 //! ```
 //!
+//! A condition on a whole Bundle is the same, and its expressions start like others: with a resource type or `Bundle`.
+//!
 //! Every name is checked against R4, with the choices under both of their names (`value` and `valueQuantity`).
 
 use fhir::definitions::{Definitions, TypeId, TypeKind, r4};
@@ -65,17 +67,17 @@ pub(super) enum TextTest {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     Or(Vec<Condition>),
     And(Vec<Condition>),
     Not(Box<Condition>),
     /// True if there is something, and it is not `false`.
-    Holds(Vec<Step>),
-    Compare(Vec<Step>, Comparison, String),
+    Holds(Expression),
+    Compare(Expression, Comparison, String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub(crate) enum Comparison {
     Equal,
     NotEqual,
     Less,
@@ -119,11 +121,24 @@ impl Expression {
     }
 }
 
+impl Condition {
+    /// Reads a condition on a Bundle.
+    pub(crate) fn on_bundle(text: &str) -> Result<Condition, SyntaxError> {
+        let mut reader = Reader::new(text)?;
+        reader.at_the_top = true;
+        let condition = reader.condition(&None)?;
+        reader.end()?;
+        Ok(condition)
+    }
+}
+
 struct Reader<'t> {
     text: &'t str,
     words: Vec<(usize, Word)>,
     next: usize,
     depth: usize,
+    /// Nothing is being looked at: expressions name what they start with.
+    at_the_top: bool,
     r4: &'static Definitions,
 }
 
@@ -136,6 +151,7 @@ impl<'t> Reader<'t> {
             words: words(text)?,
             next: 0,
             depth: 0,
+            at_the_top: false,
             r4: r4(),
         })
     }
@@ -335,9 +351,9 @@ impl<'t> Reader<'t> {
         let same = || types.clone();
         let truth = self.types_of("boolean");
         Ok(match name {
-            "where" => (Step::Where(self.condition(types)?), same()),
+            "where" => (Step::Where(self.inside(types)?), same()),
             "exists" if self.peek() == Some(&Word::Sign(")")) => (Step::Exists(None), truth),
-            "exists" => (Step::Exists(Some(self.condition(types)?)), truth),
+            "exists" => (Step::Exists(Some(self.inside(types)?)), truth),
             "empty" => (Step::Empty, truth),
             "count" => (Step::Count, self.types_of("integer")),
             "first" => (Step::First, same()),
@@ -424,6 +440,14 @@ impl<'t> Reader<'t> {
 
     // === conditions ===
 
+    /// A condition on what stands before it.
+    fn inside(&mut self, types: &Types) -> Read<Condition> {
+        let at_the_top = std::mem::replace(&mut self.at_the_top, false);
+        let condition = self.condition(types);
+        self.at_the_top = at_the_top;
+        condition
+    }
+
     fn condition(&mut self, types: &Types) -> Read<Condition> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
@@ -464,7 +488,13 @@ impl<'t> Reader<'t> {
     }
 
     fn comparison(&mut self, types: &Types) -> Read<Condition> {
-        let (steps, _) = self.relative(types)?;
+        let (start, steps) = if self.at_the_top {
+            let (start, types) = self.start()?;
+            (start, self.steps(types)?.0)
+        } else {
+            (Start::Here, self.relative(types)?.0)
+        };
+        let expression = Expression { start, steps };
         let sign = match self.peek() {
             Some(Word::Sign("=")) => Comparison::Equal,
             Some(Word::Sign("!=")) => Comparison::NotEqual,
@@ -472,7 +502,7 @@ impl<'t> Reader<'t> {
             Some(Word::Sign("<=")) => Comparison::LessOrEqual,
             Some(Word::Sign(">")) => Comparison::Greater,
             Some(Word::Sign(">=")) => Comparison::GreaterOrEqual,
-            _ => return Ok(Condition::Holds(steps)),
+            _ => return Ok(Condition::Holds(expression)),
         };
         self.next += 1;
         let at = self.at();
@@ -485,7 +515,7 @@ impl<'t> Reader<'t> {
             }
         };
         self.next += 1;
-        Ok(Condition::Compare(steps, sign, value))
+        Ok(Condition::Compare(expression, sign, value))
     }
 }
 

@@ -8,14 +8,14 @@ use super::expression::{Comparison, Condition, Expression, Start, Step, TextTest
 
 /// A Bundle to ask about.
 #[derive(Clone, Copy)]
-pub(super) struct Document<'t> {
+pub(crate) struct Document<'t> {
     pub tree: &'t Tree,
     pub bundle: NodeId,
 }
 
 /// What an expression points at.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Item {
+pub(crate) enum Item {
     /// An element: its value, and beside a primitive the `_name` with its extensions.
     Node {
         value: Option<NodeId>,
@@ -57,6 +57,11 @@ impl<'t> Document<'t> {
             Start::Here => here.into_iter().collect(),
         };
         self.follow(start, &expression.steps)
+    }
+
+    /// Whether a condition on the whole Bundle holds.
+    pub fn satisfies(self, condition: &Condition) -> bool {
+        self.holds(Item::node(self.bundle), condition)
     }
 
     /// The text of a primitive, and of an answer.
@@ -262,15 +267,15 @@ impl<'t> Document<'t> {
             Condition::Or(parts) => parts.iter().any(|part| self.holds(item, part)),
             Condition::And(parts) => parts.iter().all(|part| self.holds(item, part)),
             Condition::Not(part) => !self.holds(item, part),
-            Condition::Holds(steps) => {
-                let found = self.follow(vec![item], steps);
+            Condition::Holds(expression) => {
+                let found = self.select(expression, Some(item));
                 !found.is_empty()
                     && found
                         .iter()
                         .all(|item| self.text(*item).as_deref() != Some("false"))
             }
-            Condition::Compare(steps, comparison, value) => {
-                let found = self.follow(vec![item], steps);
+            Condition::Compare(expression, comparison, value) => {
+                let found = self.select(expression, Some(item));
                 let mut texts = found.iter().filter_map(|item| self.text(*item));
                 match comparison {
                     Comparison::Equal => texts.any(|text| text == *value),
