@@ -26,6 +26,7 @@ pub mod secret;
 mod section;
 mod show;
 mod source;
+pub mod takes;
 mod units;
 
 pub use destination::Destination;

@@ -15,6 +15,7 @@ use tokio::{sync::watch, task::JoinSet, time};
 mod mapping_step;
 mod observer;
 mod stack_config;
+mod takes;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -24,6 +25,7 @@ pub use observer::DestinationObserver;
 pub(crate) use stack_config::{signing_keys, stack_config};
 
 use mapping_step::{MapFailure, Mapped};
+use takes::Takes;
 use verdict::{Verdict, judge};
 
 use crate::{
@@ -40,6 +42,7 @@ const QUEUE_RETRY: Duration = Duration::from_secs(1);
 /// Delivers everything for one destination.
 pub struct Dispatcher {
     config: Destination,
+    takes: Takes,
     mapping: Arc<MappingStep>,
     upstream: upstream::Stack,
     queue: Arc<dyn Queue>,
@@ -57,6 +60,7 @@ impl Dispatcher {
     ) -> Self {
         let events = Arc::new(events.destination(&config.name));
         Self {
+            takes: Takes::new(&config.takes),
             config,
             mapping,
             upstream,
@@ -128,17 +132,31 @@ impl Dispatcher {
     /// One record: map it, send it, settle it.
     async fn deliver(self: Arc<Self>, lease: Lease) {
         let started = Instant::now();
-        let verdict = match self.mapping.map(&lease, &self.config).await {
-            Ok(mapped) => self.send(&lease, mapped).await,
+        let verdict = if self.takes.message(&lease.payload) {
+            self.convey(&lease).await
+        } else {
+            Verdict::Filtered {
+                reason: takes::PROCESSING,
+            }
+        };
+        let route = self.mapping.events(&lease.route);
+        self.report(&lease, &verdict, route, started);
+        self.settle(&lease, verdict).await;
+    }
+
+    /// Maps and sends what may come here.
+    async fn convey(&self, lease: &Lease) -> Verdict {
+        match self.mapping.map(lease, &self.config).await {
+            Ok(mapped) if self.takes.bundle(mapped.body()).await => self.send(lease, mapped).await,
+            Ok(_) => Verdict::Filtered {
+                reason: takes::CONDITION,
+            },
             Err(MapFailure::Park(detail)) => Verdict::Park {
                 reason: "code-miss",
                 detail,
             },
             Err(failure) => Verdict::poison(failure.reason(), failure.detail()),
-        };
-        let route = self.mapping.events(&lease.route);
-        self.report(&lease, &verdict, route, started);
-        self.settle(&lease, verdict).await;
+        }
     }
 
     /// Sends a Bundle; of a batch, only what was not stored is sent again.
@@ -178,6 +196,7 @@ impl Dispatcher {
                 self.events.put_off(lease.record, reason, *after)
             }
             Verdict::Again { after, .. } => self.events.put_off(lease.record, "mixed", *after),
+            Verdict::Filtered { reason } => self.events.filtered(lease.record, reason),
             Verdict::Park { reason, detail } => self.events.parked(lease.record, reason, detail),
             Verdict::Poison { reason, detail } => match self.mapping.on_poison(&lease.route) {
                 OnPoison::DeadLetterAndContinue => {
@@ -226,6 +245,9 @@ impl Dispatcher {
                 at_ms: later(after),
                 counted: true,
                 reason: "mixed".to_owned(),
+            },
+            Verdict::Filtered { reason } => Outcome::Filtered {
+                reason: reason.to_owned(),
             },
             Verdict::Park { reason, detail } => Outcome::Park {
                 reason: reason.to_owned(),

@@ -60,6 +60,7 @@ pub struct Metrics {
     pub(crate) delivered: IntCounterVec,
     pub(crate) retries: IntCounterVec,
     pub(crate) dead_lettered: IntCounterVec,
+    pub(crate) not_taken: IntCounterVec,
     pub(crate) destination_state: GaugeVec,
     pub(crate) circuit_transitions: IntCounterVec,
     pub(crate) token_refresh: IntCounterVec,
@@ -321,6 +322,11 @@ impl Metrics {
             dead_lettered: make.counter(
                 "fhirway_dead_lettered_total",
                 "Messages given up",
+                &["destination", "reason"],
+            )?,
+            not_taken: make.counter(
+                "fhirway_not_taken_total",
+                "Messages that a destination does not take, by reason: processing (MSH-11), condition",
                 &["destination", "reason"],
             )?,
             destination_state: make.gauge(

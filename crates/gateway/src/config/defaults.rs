@@ -49,6 +49,10 @@ pub const RECONNECT_INITIAL: Duration = Duration::from_millis(500);
 /// Longest wait before connecting to the broker again.
 pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
 
+/// What a destination takes: what is not meant for production must not get there because nobody thought of it.
+pub const PROCESSING: [&str; 1] = ["P"];
+/// What the embedded repository takes; trying out is what it is for.
+pub const PROCESSING_OF_TRIALS: [&str; 3] = ["P", "T", "D"];
 /// Requests in flight per destination.
 pub const CONCURRENCY: usize = 4;
 /// Time to connect to a destination.

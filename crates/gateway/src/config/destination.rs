@@ -10,6 +10,7 @@ use super::{
     secret::Secret,
     section::Section,
     show::{as_duration, as_option_duration},
+    takes::{self, Takes},
 };
 
 /// One FHIR server.
@@ -43,6 +44,9 @@ pub struct Destination {
     pub breaker: Breaker,
     /// Further request headers; an API key is one.
     pub headers: Vec<(String, Secret)>,
+    /// What it takes.
+    #[serde(flatten)]
+    pub takes: Takes,
 }
 
 /// Where a destination is.
@@ -128,6 +132,7 @@ fn one(name: String, section: Section<'_>) -> Destination {
     let retry = section.section_or_empty("retry");
     let breaker = section.section_or_empty("breaker");
     let destination = Destination {
+        takes: takes::read(&section, address == Address::Embedded),
         name,
         auth: auth::read(&section),
         address,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fhir::bundle::{BundleKind, BundleOptions, Ids};
 use hl7v2::ParseOptions;
 use jiff::tz::TimeZone;
-use mapping::{CodeMiss, Context, Deadline};
+use mapping::{CodeMiss, Context, Deadline, MessagePredicate};
 use queue::{Lease, RecordId};
 use upstream::Request;
 
@@ -19,7 +19,6 @@ use crate::{
     events::{Events, RouteEvents},
     misses::Misses,
     packages::Packages,
-    predicate::Predicate,
     receive,
 };
 
@@ -51,7 +50,7 @@ struct RouteStep {
 /// What is used instead for some messages of a route.
 struct OverlayStep {
     senders: Vec<String>,
-    when: Option<Predicate>,
+    when: Option<MessagePredicate>,
     layers: Vec<String>,
     policies: BTreeMap<String, String>,
 }
@@ -96,12 +95,12 @@ impl MappingStep {
             }
             let mut overlays = Vec::new();
             for overlay in &route.overlays {
-                let when = overlay.when.as_deref().map(Predicate::compile).transpose();
+                let when = overlay.when.as_deref().map(MessagePredicate::compile);
                 let mut policies = route.policies.clone();
                 policies.extend(overlay.policies.clone());
                 overlays.push(OverlayStep {
                     senders: overlay.senders.clone(),
-                    when: when.map_err(|_| setup())?,
+                    when: when.transpose().map_err(|_| setup())?,
                     layers: route.layers_with(overlay),
                     policies,
                 });
@@ -323,6 +322,11 @@ fn bundle_options(destination: &Destination) -> BundleOptions<'_> {
 }
 
 impl Mapped {
+    /// The Bundle.
+    pub(super) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// The request, with the number of attempts before it and an id of ours for both logs.
     pub(super) fn request(self, lease: &Lease) -> Request {
         let mut request = match self.kind {

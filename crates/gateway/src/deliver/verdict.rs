@@ -23,6 +23,8 @@ pub(super) enum Verdict {
         after: Duration,
         counted: bool,
     },
+    /// It does not go there after all.
+    Filtered { reason: &'static str },
     /// A person must look; its key waits.
     Park {
         reason: &'static str,

@@ -62,6 +62,15 @@ impl DestinationEvents {
         }
     }
 
+    /// A message does not go there after all; a person asks for the number, not for each.
+    pub fn filtered(&self, record: queue::RecordId, reason: &str) {
+        self.metrics
+            .not_taken
+            .with_label_values(&[&self.name, reason])
+            .inc();
+        debug!(event = "not_taken", destination = %self.name, record = record.0, reason);
+    }
+
     /// A message was given up; `detail` has codes and element paths, no text of the message.
     pub fn dead_lettered(&self, record: queue::RecordId, reason: &str, detail: &str) {
         self.metrics
