@@ -1,4 +1,4 @@
-//! Where a message goes: what destinations take, by MSH-11 and by the mapped Bundle.
+//! Where a message goes, and how fast: what destinations take, mirrors, rates.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,8 +8,10 @@
 
 mod support;
 
+use std::{collections::BTreeSet, time::Instant};
+
 use serde_json::json;
-use support::{FhirServer, FhirwayTest, results, update};
+use support::{Answer, FhirServer, FhirwayTest, admit, results, update};
 
 /// The same message with another MSH-11.
 fn processing(message: &str, id: &str) -> String {
@@ -105,4 +107,147 @@ async fn a_destination_asks_the_bundle() {
             |count| count == 2.0,
         )
         .await;
+}
+
+/// A share of the patients, whole; their order too. The main server gets everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_of_the_patients_is_mirrored_whole() {
+    const PATIENTS: usize = 60;
+    let (main, test) = (FhirServer::start().await, FhirServer::start().await);
+    let gateway = FhirwayTest::new()
+        .destination("main", &main)
+        .set("destinations.test", json!({ "url": test.base_url() }))
+        .set(
+            "routes.lab.mirror",
+            json!({ "to": "test", "share": "30%", "policies": { "message-header": "off" } }),
+        )
+        .start()
+        .await;
+    let mut client = gateway.connect().await;
+    for round in 0..3 {
+        for n in 0..PATIENTS {
+            let (id, patient) = (format!("M{round}-{n}"), format!("P{n}"));
+            client
+                .send(update(&id, &patient, &format!("G{round}")))
+                .await;
+        }
+    }
+    gateway.drained().await;
+    assert_eq!(main.stored().len(), 3 * PATIENTS);
+    let mirrored = test.effects();
+    let patients: BTreeSet<&str> = mirrored
+        .iter()
+        .map(|id| id.split_once('-').unwrap().1)
+        .collect();
+    assert!((5..35).contains(&patients.len()), "{patients:?}");
+    assert_eq!(mirrored.len(), 3 * patients.len(), "all or nothing");
+    assert_eq!(test.overlaps(), Vec::<String>::new());
+    for patient in patients {
+        let order: Vec<&String> = mirrored
+            .iter()
+            .filter(|id| id.split_once('-').unwrap().1 == patient)
+            .collect();
+        assert!(order.is_sorted(), "{order:?}");
+    }
+    // The mirror has maps of its own; MSH-11 is what the sender wrote.
+    let bundle = |server: &FhirServer| server.requests()[0].bundle.to_string();
+    assert!(bundle(&main).contains("\"MessageHeader\""));
+    assert!(!bundle(&test).contains("\"MessageHeader\""));
+}
+
+/// A test server that refuses, or is away, costs the feed nothing: no dead letter, no alarm, no messages that wait for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_at_a_mirror_concerns_nobody() {
+    let (main, test) = (FhirServer::start().await, FhirServer::start().await);
+    test.answer(|_| Answer::status(422));
+    let gateway = FhirwayTest::new()
+        .destination("main", &main)
+        .set(
+            "destinations.test",
+            json!({
+                "url": test.base_url(),
+                "retry": { "initial": "20ms", "max": "200ms" },
+                "breaker": { "failures": 2, "first_pause": "1s", "longest_pause": "60s" },
+            }),
+        )
+        .set(
+            "routes.lab.mirror",
+            json!({ "to": "test", "max_age": "2s" }),
+        )
+        .set("routes.lab.on_poison", json!("stop_destination"))
+        .start()
+        .await;
+    let mut client = gateway.connect().await;
+    client.send(admit("A1", "A")).await;
+    client.send(update("A2", "A", "Cosima")).await;
+    gateway.drained().await;
+    assert_eq!(main.effects(), ["A1", "A2"]);
+    let counts = gateway.counts("test");
+    assert_eq!((counts["filtered"], counts["dead"]), (2, 0), "{counts:?}");
+    let paused = &gateway.queue_json(&["status"])["destinations"]["test"]["paused"];
+    assert!(paused.is_null(), "{paused}");
+    let failures = "fhirway_mirror_failures_total{destination=\"test\",reason=\"permanent\"}";
+    gateway.metric_becomes(failures, |count| count == 2.0).await;
+    assert_eq!(
+        gateway
+            .metric("fhirway_destination_mirror{destination=\"test\"}")
+            .await,
+        1.0
+    );
+
+    test.go_away().await;
+    for n in 0..5 {
+        client.send(update(&format!("B{n}"), "B", "Cosima")).await;
+    }
+    main.has_stored(7).await;
+    // Nobody brings it back; what is too old is let go of all the same.
+    gateway.drained().await;
+    let counts = gateway.counts("test");
+    assert_eq!((counts["filtered"], counts["dead"]), (7, 0), "{counts:?}");
+}
+
+/// A mirror that is a destination of the feed as well would raise alarms, or hide them.
+#[test]
+fn a_mirror_has_a_destination_of_its_own() {
+    let test = FhirwayTest::embedded().set("routes.lab.mirror", json!({ "to": "repository" }));
+    let checked = support::Command::new(["config", "check"])
+        .arg(test.write_config())
+        .run()
+        .expect(1);
+    assert!(
+        checked
+            .stderr
+            .contains("is a destination of routes.lab too")
+            || checked
+                .stdout
+                .contains("is a destination of routes.lab too"),
+        "{}{}",
+        checked.stdout,
+        checked.stderr
+    );
+}
+
+/// No more than the rate, whatever waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_gets_no_more_than_its_rate() {
+    let (slow, fast) = (FhirServer::start().await, FhirServer::start().await);
+    let gateway = FhirwayTest::new()
+        .destination("slow", &slow)
+        .destination("fast", &fast)
+        .set("destinations.slow.rate", json!("20/s"))
+        .start()
+        .await;
+    let started = Instant::now();
+    let mut client = gateway.connect().await;
+    for n in 0..60 {
+        client
+            .send(update(&format!("R{n:02}"), &format!("P{n}"), "Cosima"))
+            .await;
+    }
+    fast.has_stored(60).await;
+    gateway.drained().await;
+    // 60 messages at 20 a second, of which two are there at the start: never less than 2.9 seconds.
+    let took = started.elapsed().as_secs_f64();
+    assert!(took >= 2.85, "{took} s");
+    assert_eq!(slow.stored().len(), 60);
 }

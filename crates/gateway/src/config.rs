@@ -19,6 +19,7 @@ mod defaults;
 pub mod destination;
 pub mod listener;
 pub mod mapping;
+pub mod mirror;
 mod overrides;
 pub mod problem;
 pub mod route;
@@ -451,6 +452,16 @@ impl Config {
         self.destinations
             .iter()
             .any(|destination| destination.address == destination::Address::Embedded)
+    }
+
+    /// How long messages wait for a destination that is the mirror of a route; `None` for one that is not.
+    pub fn mirror_age(&self, destination: &str) -> Option<Duration> {
+        self.routes
+            .iter()
+            .filter_map(|route| route.mirror.as_ref())
+            .filter(|mirror| mirror.to == destination)
+            .map(|mirror| mirror.max_age)
+            .max()
     }
 
     /// The configuration as YAML with every default filled in and every secret masked.

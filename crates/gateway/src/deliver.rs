@@ -14,6 +14,7 @@ use tokio::{sync::watch, task::JoinSet, time};
 
 mod mapping_step;
 mod observer;
+mod pace;
 mod stack_config;
 mod takes;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use observer::DestinationObserver;
 pub(crate) use stack_config::{signing_keys, stack_config};
 
 use mapping_step::{MapFailure, Mapped};
+use pace::Pace;
 use takes::Takes;
 use verdict::{Verdict, judge};
 
@@ -36,6 +38,12 @@ use crate::{
 
 /// Leases taken at once per request slot: enough that converting and settling overlap with sending.
 const LEASES_PER_SLOT: usize = 4;
+/// How often messages for a test server that is away are looked at.
+const MIRROR_LOOKS: Duration = Duration::from_secs(10);
+/// Reason of a delivery that a test server refused.
+const MIRROR_FAILED: &str = "mirror-failed";
+/// Reason of a delivery that was too old for a test server.
+const MIRROR_LATE: &str = "mirror-late";
 /// Wait before asking a queue again that has failed.
 const QUEUE_RETRY: Duration = Duration::from_secs(1);
 
@@ -43,6 +51,9 @@ const QUEUE_RETRY: Duration = Duration::from_secs(1);
 pub struct Dispatcher {
     config: Destination,
     takes: Takes,
+    pace: Option<Pace>,
+    /// For a test server that gets a share of the traffic: how long messages wait for it.
+    mirror: Option<Duration>,
     mapping: Arc<MappingStep>,
     upstream: upstream::Stack,
     queue: Arc<dyn Queue>,
@@ -61,12 +72,22 @@ impl Dispatcher {
         let events = Arc::new(events.destination(&config.name));
         Self {
             takes: Takes::new(&config.takes),
+            pace: config.takes.rate.map(Pace::new),
+            mirror: None,
             config,
             mapping,
             upstream,
             queue,
             events,
         }
+    }
+
+    /// The same for a test server: what fails there is told and forgotten, and nothing waits longer than `max_age`.
+    #[must_use]
+    pub fn mirrors(mut self, max_age: Duration) -> Self {
+        self.mirror = Some(max_age);
+        self.events.mirrors();
+        self
     }
 
     /// Delivers until `shutdown` says true, then finishes what is in hand; what takes longer than
@@ -111,16 +132,21 @@ impl Dispatcher {
     /// Waits until the server may be asked, then takes what is there. Once asked, the queue is heard to the
     /// end: a lease that nobody hears of would block its key until it runs out.
     async fn lease(&self, free: usize, shutdown: &mut watch::Receiver<bool>) -> Vec<Lease> {
-        tokio::select! {
-            () = self.upstream.ready() => {}
+        let free = tokio::select! {
+            free = self.may_send(free) => free,
             _ = shutdown.wait_for(|stop| *stop) => return Vec::new(),
-        }
+        };
         match self
             .queue
             .lease(&self.config.name, free, self.lease_time())
             .await
         {
-            Ok(leases) => leases,
+            Ok(leases) => {
+                if let Some(pace) = &self.pace {
+                    pace.give_back(free.saturating_sub(leases.len()));
+                }
+                leases
+            }
             Err(error) => {
                 self.events.internal("lease", &error.to_string());
                 time::sleep(QUEUE_RETRY).await;
@@ -129,17 +155,38 @@ impl Dispatcher {
         }
     }
 
+    /// Waits until the server may be asked, and says for how many messages; never more than `free`.
+    async fn may_send(&self, free: usize) -> usize {
+        match self.mirror {
+            None => self.upstream.ready().await,
+            // What waits for a test server gets old while that is away.
+            Some(_) => drop(time::timeout(MIRROR_LOOKS, self.upstream.ready()).await),
+        }
+        match &self.pace {
+            Some(pace) => pace.take(free).await,
+            None => free,
+        }
+    }
+
     /// One record: map it, send it, settle it.
     async fn deliver(self: Arc<Self>, lease: Lease) {
         let started = Instant::now();
-        let verdict = if self.takes.message(&lease.payload) {
+        let late = self.mirror.is_some_and(|max_age| age(&lease) > max_age);
+        let verdict = if late {
+            Verdict::Filtered {
+                reason: MIRROR_LATE,
+            }
+        } else if self.takes.message(&lease.payload) {
             self.convey(&lease).await
         } else {
             Verdict::Filtered {
                 reason: takes::PROCESSING,
             }
         };
-        let route = self.mapping.events(&lease.route);
+        let (verdict, route) = match self.mirror {
+            Some(max_age) => (self.of_mirror(&lease, verdict, max_age), None),
+            None => (verdict, self.mapping.events(&lease.route)),
+        };
         self.report(&lease, &verdict, route, started);
         self.settle(&lease, verdict).await;
     }
@@ -177,6 +224,24 @@ impl Dispatcher {
         }
     }
 
+    /// What fails at a test server is no dead letter and holds nobody up.
+    fn of_mirror(&self, lease: &Lease, verdict: Verdict, max_age: Duration) -> Verdict {
+        match verdict {
+            Verdict::Poison { reason, detail } | Verdict::Park { reason, detail } => {
+                self.events.mirror_failed(lease.record, reason, &detail);
+                Verdict::Filtered {
+                    reason: MIRROR_FAILED,
+                }
+            }
+            Verdict::Later { .. } | Verdict::Again { .. } if age(lease) > max_age => {
+                Verdict::Filtered {
+                    reason: MIRROR_LATE,
+                }
+            }
+            verdict => verdict,
+        }
+    }
+
     fn report(
         &self,
         lease: &Lease,
@@ -187,9 +252,8 @@ impl Dispatcher {
         match verdict {
             Verdict::Done { .. } => {
                 self.events.delivered(lease.record, started.elapsed());
-                let age = unix_millis(SystemTime::now()).saturating_sub(lease.received_at_ms);
                 if let Some(route) = route {
-                    route.arrived(lease.record, Duration::from_millis(age.unsigned_abs()));
+                    route.arrived(lease.record, age(lease));
                 }
             }
             Verdict::Later { reason, after, .. } => {
@@ -271,4 +335,10 @@ impl Dispatcher {
         let rounds = u32::try_from(LEASES_PER_SLOT).unwrap_or(1) + 3;
         (self.config.timeout * rounds).max(queue::DEFAULT_LEASE)
     }
+}
+
+/// How long ago a record came in.
+fn age(lease: &Lease) -> Duration {
+    let age = unix_millis(SystemTime::now()).saturating_sub(lease.received_at_ms);
+    Duration::from_millis(u64::try_from(age).unwrap_or(0))
 }

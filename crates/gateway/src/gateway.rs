@@ -419,13 +419,17 @@ fn dispatchers(
             let stack = stack_config(destination, repository)
                 .and_then(|config| upstream::stack(&config, observer))
                 .map_err(|error| StartError::Destination(destination.name.clone(), error))?;
-            Ok(Arc::new(Dispatcher::new(
+            let dispatcher = Dispatcher::new(
                 destination.clone(),
                 Arc::clone(mapping),
                 stack,
                 Arc::clone(queue),
                 events,
-            )))
+            );
+            Ok(Arc::new(match config.mirror_age(&destination.name) {
+                Some(max_age) => dispatcher.mirrors(max_age),
+                None => dispatcher,
+            }))
         })
         .collect()
 }

@@ -61,6 +61,8 @@ pub struct Metrics {
     pub(crate) retries: IntCounterVec,
     pub(crate) dead_lettered: IntCounterVec,
     pub(crate) not_taken: IntCounterVec,
+    pub(crate) mirrors: GaugeVec,
+    pub(crate) mirror_failures: IntCounterVec,
     pub(crate) destination_state: GaugeVec,
     pub(crate) circuit_transitions: IntCounterVec,
     pub(crate) token_refresh: IntCounterVec,
@@ -326,7 +328,17 @@ impl Metrics {
             )?,
             not_taken: make.counter(
                 "fhirway_not_taken_total",
-                "Messages that a destination does not take, by reason: processing (MSH-11), condition",
+                "Messages that a destination does not take, by reason: processing (MSH-11), condition, mirror-failed, mirror-late",
+                &["destination", "reason"],
+            )?,
+            mirrors: make.gauge(
+                "fhirway_destination_mirror",
+                "1 for a test server that gets a share of the traffic",
+                &["destination"],
+            )?,
+            mirror_failures: make.counter(
+                "fhirway_mirror_failures_total",
+                "Messages that a test server or its maps refused",
                 &["destination", "reason"],
             )?,
             destination_state: make.gauge(

@@ -21,6 +21,7 @@ mod plan;
 mod tests;
 
 pub use fault::Fault;
+pub(crate) use hash::sha256;
 
 use ack::Acknowledger;
 pub(crate) use key::sender;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use hl7v2::Message;
 use mapping::MessagePredicate;
 
-use crate::config::{self, route::Ordering};
+use crate::{
+    config::{self, route::Ordering},
+    receive::sha256,
+};
 
 /// All routes, ready to be asked.
 #[derive(Clone)]
@@ -62,8 +65,31 @@ impl Route {
         listens && self.when.as_ref().is_none_or(|when| when.matches(message))
     }
 
+    /// Where a message goes: to the route's destinations and, for a share of the patients, to its mirror. `patient` are
+    /// the ordering keys of its patients; what is about nobody is chosen by `control_id`.
+    pub fn destinations(&self, patient: &[String], control_id: &str) -> Vec<String> {
+        let mut destinations = self.config.destinations.clone();
+        if let Some(mirror) = &self.config.mirror {
+            let mut keys: Vec<&str> = patient.iter().map(String::as_str).collect();
+            if keys.is_empty() {
+                keys.push(control_id);
+            }
+            // A merge of two patients goes with either of them.
+            if keys.iter().any(|key| mirror.share.takes(hash(key))) {
+                destinations.push(mirror.to.clone());
+            }
+        }
+        destinations
+    }
+
     /// What must stay in order.
     pub fn ordering(&self) -> Ordering {
         self.config.ordering
     }
+}
+
+/// The same in every process and version: a patient stays in the share.
+fn hash(key: &str) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = sha256(key.as_bytes());
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }

@@ -53,6 +53,8 @@ pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
 pub const PROCESSING: [&str; 1] = ["P"];
 /// What the embedded repository takes; trying out is what it is for.
 pub const PROCESSING_OF_TRIALS: [&str; 3] = ["P", "T", "D"];
+/// How long a message waits for a test server that gets a share of the traffic.
+pub const MIRROR_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Requests in flight per destination.
 pub const CONCURRENCY: usize = 4;
 /// Time to connect to a destination.

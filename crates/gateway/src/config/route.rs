@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
+    mirror::{self, Mirror},
     problem::Problem,
     section::{Problems, Section, nearest},
     source::Origin,
@@ -27,6 +28,8 @@ pub struct Route {
     pub overlays: Vec<Overlay>,
     /// Where the Bundles go; empty filters the messages out, visibly.
     pub destinations: Vec<String>,
+    /// A share of its messages for a test server.
+    pub mirror: Option<Mirror>,
     /// What must stay in order.
     pub ordering: Ordering,
     /// What happens to a Bundle that breaks the FHIR specification.
@@ -133,6 +136,7 @@ fn one(name: String, section: Section<'_>) -> Route {
             .map(|(name, section)| overlay(name, section))
             .collect(),
         destinations,
+        mirror: mirror::read(&section),
         ordering: section
             .choice(
                 "ordering",
@@ -224,7 +228,10 @@ impl Route {
             .overlays
             .iter()
             .map(|overlay| self.layers_with(overlay));
-        std::iter::once(self.packages.clone()).chain(overlaid)
+        let mirrored = self.mirror.as_ref().map(|mirror| mirror.packages.clone());
+        std::iter::once(self.packages.clone())
+            .chain(overlaid)
+            .chain(mirrored.filter(|packages| !packages.is_empty()))
     }
 
     /// The route's layers with those of an overlay on top.
@@ -254,6 +261,14 @@ pub fn check(routes: &[Route], known: &Known<'_>, problems: &Problems) {
                 &known.packages,
             )
         });
+        let mirrored = route.mirror.iter().map(|mirror| {
+            (
+                "package",
+                &mirror.packages,
+                &mirror.places.1,
+                &known.packages,
+            )
+        });
         let references = [
             (
                 "listener",
@@ -274,7 +289,7 @@ pub fn check(routes: &[Route], known: &Known<'_>, problems: &Problems) {
                 &known.destinations,
             ),
         ];
-        let references = references.into_iter().chain(overlaid);
+        let references = references.into_iter().chain(overlaid).chain(mirrored);
         for (what, names, places, exist) in references {
             for (name, place) in names.iter().zip(places) {
                 if exist.contains(&name.as_str()) {
@@ -289,6 +304,9 @@ pub fn check(routes: &[Route], known: &Known<'_>, problems: &Problems) {
                     None => problem.with_help(format!("known: {}", exist.join(", "))),
                 });
             }
+        }
+        if let Some(mirror) = &route.mirror {
+            check_mirror(route, mirror, routes, known, problems);
         }
         let own = (String::new(), &route.when, &route.places.when);
         let overlaid = route.overlays.iter().map(|overlay| {
@@ -305,5 +323,37 @@ pub fn check(routes: &[Route], known: &Known<'_>, problems: &Problems) {
                 ));
             }
         }
+    }
+}
+
+/// A mirror goes to a destination of its own: what fails there must not be taken for a failure of the feed.
+fn check_mirror(
+    route: &Route,
+    mirror: &Mirror,
+    routes: &[Route],
+    known: &Known<'_>,
+    problems: &Problems,
+) {
+    let wrong = |what: String, help: String| {
+        let message = format!("routes.{}.mirror.to: {what}", route.name);
+        problems.push(Problem::error(mirror.places.0.clone(), message).with_help(help));
+    };
+    if !known.destinations.contains(&mirror.to.as_str()) {
+        wrong(
+            format!("there is no destination `{}`", mirror.to),
+            format!("known: {}", known.destinations.join(", ")),
+        );
+    }
+    let owner = routes
+        .iter()
+        .find(|other| other.destinations.contains(&mirror.to));
+    if let Some(owner) = owner {
+        wrong(
+            format!(
+                "`{}` is a destination of routes.{} too",
+                mirror.to, owner.name
+            ),
+            "give the mirror a destination of its own, with the same url if need be".to_owned(),
+        );
     }
 }

@@ -139,7 +139,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn parsed<T>(
+    /// A value in a notation of its own; what `parse` says is reported with its place.
+    pub fn parsed<T>(
         &self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,

@@ -44,6 +44,17 @@ type Engines = BTreeMap<Vec<String>, Arc<Engine>>;
 struct RouteStep {
     config: config::Route,
     overlays: Vec<OverlayStep>,
+    mirror: Option<MirrorStep>,
+    events: Arc<RouteEvents>,
+}
+
+/// How messages are mapped for the test server that gets a share of them.
+struct MirrorStep {
+    to: String,
+    /// Instead of the route's, where they are given.
+    layers: Vec<String>,
+    policies: BTreeMap<String, String>,
+    /// Counted apart: the route's own figures are about its own destinations.
     events: Arc<RouteEvents>,
 }
 
@@ -109,6 +120,12 @@ impl MappingStep {
                 route.name.clone(),
                 RouteStep {
                     config: route.clone(),
+                    mirror: route.mirror.as_ref().map(|mirror| MirrorStep {
+                        to: mirror.to.clone(),
+                        layers: mirror.packages.clone(),
+                        policies: mirror.policies.clone(),
+                        events: Arc::new(events.route(&format!("{}/mirror", route.name))),
+                    }),
                     overlays,
                     events: Arc::new(events.route(&route.name)),
                 },
@@ -188,7 +205,15 @@ impl MappingStep {
             .get(receive::SENDER)
             .cloned()
             .unwrap_or_default();
-        let (layers, policies) = route.choose(&sender, &lease.payload, parse);
+        let mirror = route.mirror(&destination.name);
+        let events = mirror.map_or(&route.events, |mirror| &mirror.events);
+        let (mut layers, mut policies) = route.choose(&sender, &lease.payload, parse);
+        if let Some(mirror) = mirror.filter(|mirror| !mirror.layers.is_empty()) {
+            layers = &mirror.layers;
+        }
+        if let Some(mirror) = mirror.filter(|mirror| !mirror.policies.is_empty()) {
+            policies = &mirror.policies;
+        }
         let engine = self.engines.load().get(layers).cloned();
         let engine = engine.ok_or(MapFailure::NoRoute)?;
         let context = Context {
@@ -208,9 +233,11 @@ impl MappingStep {
         match engine.convert(&lease.payload, &settings) {
             Ok(converted) => {
                 let missed = &converted.report.code_misses;
-                self.misses
-                    .count_record(lease.record, &context.sender, missed);
-                report(&route.events, lease.record, &converted, started);
+                if mirror.is_none() {
+                    self.misses
+                        .count_record(lease.record, &context.sender, missed);
+                }
+                report(events, lease.record, &converted, started);
                 if converted.park {
                     return Err(MapFailure::Park(told(missed)));
                 }
@@ -221,13 +248,15 @@ impl MappingStep {
             }
             Err(failure) => {
                 if let ConvertFailure::CodeMiss { misses, .. } = &failure {
-                    self.misses
-                        .count_record(lease.record, &context.sender, misses);
-                    count_misses(&route.events, misses);
+                    if mirror.is_none() {
+                        self.misses
+                            .count_record(lease.record, &context.sender, misses);
+                    }
+                    count_misses(events, misses);
                 }
-                route.events.mapping_failed(lease.record, failure.reason());
+                events.mapping_failed(lease.record, failure.reason());
                 for issue in failure.issues() {
-                    route.events.validation_issue(issue.severity.as_str());
+                    events.validation_issue(issue.severity.as_str());
                 }
                 Err(MapFailure::Convert(failure))
             }
@@ -236,6 +265,13 @@ impl MappingStep {
 }
 
 impl RouteStep {
+    /// How it is mapped for this destination, if that is the route's mirror.
+    fn mirror(&self, destination: &str) -> Option<&MirrorStep> {
+        self.mirror
+            .as_ref()
+            .filter(|mirror| mirror.to == destination)
+    }
+
     /// Layers and policies for a message: those of the first overlay that is for it, else the route's.
     fn choose(
         &self,

@@ -82,6 +82,7 @@ mod tests {
         let takes = Takes::new(&config::takes::Takes {
             processing: processing.iter().map(|code| (*code).to_owned()).collect(),
             when: None,
+            rate: None,
         });
         let message =
             format!("MSH|^~\\&|A|B|||20260101||ADT^A08|1|{msh_11}|2.5\rPID|1||4711\rZZZ|MSH|T\r");
@@ -105,6 +106,7 @@ mod tests {
         let takes = Takes::new(&config::takes::Takes {
             processing: vec!["P".to_owned()],
             when: None,
+            rate: None,
         });
         let message = |id: &str| format!("\u{feff}\nMSH#*!?%#A#B#C#D#E##ADT*A08#1#{id}#2.5\nPID#1");
         assert!(takes.message(message("P*I").as_bytes()));

@@ -71,6 +71,25 @@ impl DestinationEvents {
         debug!(event = "not_taken", destination = %self.name, record = record.0, reason);
     }
 
+    /// It is a test server that gets a share of the traffic.
+    pub fn mirrors(&self) {
+        self.metrics
+            .mirrors
+            .with_label_values(&[&self.name])
+            .set(1.0);
+    }
+
+    /// A test server refused a message, or its maps did; `detail` has codes and element paths.
+    pub fn mirror_failed(&self, record: queue::RecordId, reason: &str, detail: &str) {
+        self.metrics
+            .mirror_failures
+            .with_label_values(&[&self.name, reason])
+            .inc();
+        if let Some(held_back) = self.throttle.pass() {
+            info!(event = "mirror_failed", destination = %self.name, record = record.0, reason, detail, held_back);
+        }
+    }
+
     /// A message was given up; `detail` has codes and element paths, no text of the message.
     pub fn dead_lettered(&self, record: queue::RecordId, reason: &str, detail: &str) {
         self.metrics

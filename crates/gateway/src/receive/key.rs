@@ -17,22 +17,28 @@ pub(super) fn ordering_keys(
         Ordering::None => Vec::new(),
         Ordering::Listener => vec![format!("listener|{listener}")],
         Ordering::Patient => {
-            let mut keys = BTreeSet::new();
-            for segment in message.segments() {
-                let id = match segment.name() {
-                    "PID" => patient(segment),
-                    "MRG" => segment.field(1),
-                    _ => continue,
-                };
-                keys.extend(key(id, sender));
-            }
+            let mut keys = patients(message, sender);
             if keys.is_empty() {
                 // Master files and the like: no patient, but in order all the same.
-                keys.insert(format!("listener|{listener}"));
+                keys.push(format!("listener|{listener}"));
             }
-            keys.into_iter().collect()
+            keys
         }
     }
+}
+
+/// The keys of the patients that a message is about, each once.
+pub(super) fn patients(message: &Message<'_>, sender: &str) -> Vec<String> {
+    let mut keys = BTreeSet::new();
+    for segment in message.segments() {
+        let id = match segment.name() {
+            "PID" => patient(segment),
+            "MRG" => segment.field(1),
+            _ => continue,
+        };
+        keys.extend(key(id, sender));
+    }
+    keys.into_iter().collect()
 }
 
 /// The sender of a message: what makes identifiers unique that are only locally so. MSH-4, else MSH-3.

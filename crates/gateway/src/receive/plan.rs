@@ -193,9 +193,10 @@ impl Planner {
                     events.filtered(&route.config.name);
                 }
                 let keys = key::ordering_keys(&message, route.ordering(), &self.listener, &sender);
+                let patients = key::patients(&message, &sender);
                 (
                     route.config.name.clone(),
-                    route.config.destinations.clone(),
+                    route.destinations(&patients, &header.control_id()),
                     keys,
                 )
             }
