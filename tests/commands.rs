@@ -43,6 +43,8 @@ mod queue;
 #[path = "commands/send.rs"]
 mod send;
 
+#[path = "commands/upstream_check.rs"]
+mod upstream_check;
 #[path = "commands/watch.rs"]
 mod watch;
 

@@ -112,6 +112,8 @@ struct Shared {
     script: Mutex<Script>,
     effects: watch::Sender<usize>,
     keep_bundles: bool,
+    /// What `/metadata` answers; it is no part of the script, and not remembered.
+    statement: Mutex<Arc<Value>>,
 }
 
 /// The server.
@@ -148,11 +150,17 @@ impl FhirServer {
                 script: Mutex::new(store),
                 effects: watch::Sender::new(0),
                 keep_bundles: true,
+                statement: Mutex::new(Arc::new(statement())),
             }),
             address: socket.local_addr().unwrap(),
             serving: Mutex::new(None),
             reserved: Mutex::new(Some(socket)),
         }
+    }
+
+    /// What it says it can do, from now on.
+    pub fn says(&self, statement: Value) {
+        *self.shared.statement.lock().unwrap() = Arc::new(statement);
     }
 
     /// From now on connections are accepted.
@@ -228,6 +236,39 @@ impl FhirServer {
     }
 }
 
+/// The statement of a server that can do everything with every resource type.
+pub fn statement() -> Value {
+    let definitions = fhir::definitions::r4();
+    let interactions =
+        ["read", "create", "update", "search-type"].map(|code| json!({ "code": code }));
+    let resources: Vec<Value> = definitions
+        .types()
+        .map(|id| definitions.type_name(id))
+        .filter(|name| definitions.resource(name).is_some())
+        .map(|name| {
+            json!({
+                "type": name,
+                "interaction": interactions,
+                "versioning": "versioned",
+                "updateCreate": true,
+                "conditionalCreate": true,
+                "conditionalUpdate": true,
+            })
+        })
+        .collect();
+    json!({
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "fhirVersion": "4.0.1",
+        "format": ["json", "xml"],
+        "rest": [{
+            "mode": "server",
+            "interaction": [{ "code": "transaction" }, { "code": "batch" }],
+            "resource": resources,
+        }],
+    })
+}
+
 /// A port that is ours, and refuses connections.
 fn reserve(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
@@ -269,6 +310,13 @@ async fn handle(
         .headers()
         .get("authorization")
         .map(|value| value.to_str().unwrap().to_owned());
+    if request.method() == hyper::Method::GET && request.uri().path() == "/fhir/metadata" {
+        let statement = shared.statement.lock().unwrap().to_string();
+        return Ok(Response::builder()
+            .header("content-type", "application/fhir+json")
+            .body(statement.into())
+            .unwrap());
+    }
     let Ok(body) = request.into_body().collect().await else {
         return Err(Cut);
     };

@@ -17,7 +17,7 @@ mod random;
 
 pub use command::{Command, Ran};
 pub use feed::Feed;
-pub use fhir_server::{Answer, FhirServer, Request};
+pub use fhir_server::{Answer, FhirServer, Request, statement};
 pub use messages::{admit, message_of, results, update};
 pub use mllp_client::{Ack, MllpClient, frame};
 pub use process::{FhirwayTest, Gateway};

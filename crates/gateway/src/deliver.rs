@@ -12,6 +12,7 @@ use std::{
 use queue::{Lease, Outcome, Queue};
 use tokio::{sync::watch, task::JoinSet, time};
 
+pub(crate) mod capability;
 mod mapping_step;
 mod observer;
 mod pace;

@@ -18,7 +18,11 @@ use tracing::{error, info};
 use crate::{
     config::{Config, Destination, ReusedControlId, listener::Carrier},
     control::{self, ControlError},
-    deliver::{DestinationObserver, Dispatcher, MappingStep, Setup, stack_config},
+    deliver::{
+        DestinationObserver, Dispatcher, MappingStep, Setup,
+        capability::{self, CapabilityWatch},
+        stack_config,
+    },
     events::Events,
     health::{Health, Phase},
     listen::{
@@ -78,6 +82,16 @@ pub enum StartError {
     /// A destination cannot be used.
     #[error("destination `{0}` cannot be used")]
     Destination(String, #[source] upstream::ConfigError),
+    /// A server lacks what the routes need, and the configuration insists on it.
+    #[error(
+        "destination `{destination}`: {why}; `fhirway upstream check {destination}` shows all, `capability.check: warn` starts all the same"
+    )]
+    Capability {
+        /// The destination.
+        destination: String,
+        /// What is missing, or why that is not known.
+        why: String,
+    },
     /// A key that signs for us cannot be used.
     #[error("the signing keys cannot be used")]
     Keys(#[source] upstream::ConfigError),
@@ -101,6 +115,7 @@ pub struct Gateway {
     mllp: Vec<(String, MllpListener)>,
     rabbitmq: Vec<Arc<RabbitMqListener>>,
     dispatchers: Vec<Arc<Dispatcher>>,
+    capabilities: Vec<CapabilityWatch>,
     packages: Arc<Reloader>,
     admin: Option<TcpListener>,
     public_keys: serde_json::Value,
@@ -161,7 +176,9 @@ impl Gateway {
         }
         let mapping = MappingStep::new(&config, &packages, &events, Arc::clone(&misses))?;
         let mapping = Arc::new(mapping);
-        let dispatchers = dispatchers(&config, &mapping, &queue, &events, addresses.repository)?;
+        let stacks = stacks(&config, &events, addresses.repository)?;
+        let capabilities = capabilities(&config, &packages, &stacks, &events).await?;
+        let dispatchers = dispatchers(&config, stacks, &mapping, &queue, &events);
         let packages = Arc::new(Reloader::new(config.clone(), mapping, events.packages()));
         let public_keys = public_keys(&config.destinations)?;
         let control = control::listen(&control::socket_path(&config.data_dir))?;
@@ -173,6 +190,7 @@ impl Gateway {
             mllp,
             rabbitmq,
             dispatchers,
+            capabilities,
             packages,
             admin,
             public_keys,
@@ -231,6 +249,9 @@ impl Gateway {
             servers.spawn(serve(listener, router, serving.clone()));
         }
         servers.spawn(save_misses(Arc::clone(&self.misses), serving.clone()));
+        for watch in self.capabilities {
+            servers.spawn(watch.run(serving.clone()));
+        }
         servers.spawn(retention(
             Arc::clone(&self.queue),
             retention_policy(&self.config),
@@ -404,13 +425,12 @@ fn public_keys(destinations: &[Destination]) -> Result<serde_json::Value, StartE
     crate::keys::public_keys(destinations).map_err(StartError::Keys)
 }
 
-fn dispatchers(
+/// What sends to each destination.
+fn stacks(
     config: &Config,
-    mapping: &Arc<MappingStep>,
-    queue: &Arc<dyn Queue>,
     events: &Events,
     repository: Option<SocketAddr>,
-) -> Result<Vec<Arc<Dispatcher>>, StartError> {
+) -> Result<Vec<(Destination, upstream::Stack)>, StartError> {
     config
         .destinations
         .iter()
@@ -419,19 +439,50 @@ fn dispatchers(
             let stack = stack_config(destination, repository)
                 .and_then(|config| upstream::stack(&config, observer))
                 .map_err(|error| StartError::Destination(destination.name.clone(), error))?;
-            let dispatcher = Dispatcher::new(
-                destination.clone(),
-                Arc::clone(mapping),
-                stack,
-                Arc::clone(queue),
-                events,
-            );
-            Ok(Arc::new(match config.mirror_age(&destination.name) {
-                Some(max_age) => dispatcher.mirrors(max_age),
-                None => dispatcher,
-            }))
+            Ok((destination.clone(), stack))
         })
         .collect()
+}
+
+/// Who looks at what the servers can do. Where that is insisted on, all servers are asked now, at once.
+async fn capabilities(
+    config: &Config,
+    packages: &Packages,
+    stacks: &[(Destination, upstream::Stack)],
+    events: &Events,
+) -> Result<Vec<CapabilityWatch>, StartError> {
+    let watches = stacks.iter().map(|(destination, stack)| async {
+        let needs = capability::needs(config, packages, destination);
+        let events = events.destination(&destination.name);
+        let mut watch = CapabilityWatch::new(destination, needs, stack.clone(), events);
+        match watch.insist().await {
+            Ok(()) => Ok(watch),
+            Err(why) => Err(StartError::Capability {
+                destination: destination.name.clone(),
+                why,
+            }),
+        }
+    });
+    futures_util::future::try_join_all(watches).await
+}
+
+fn dispatchers(
+    config: &Config,
+    stacks: Vec<(Destination, upstream::Stack)>,
+    mapping: &Arc<MappingStep>,
+    queue: &Arc<dyn Queue>,
+    events: &Events,
+) -> Vec<Arc<Dispatcher>> {
+    let dispatcher = |(destination, stack): (Destination, upstream::Stack)| {
+        let max_age = config.mirror_age(&destination.name);
+        let (mapping, queue) = (Arc::clone(mapping), Arc::clone(queue));
+        let dispatcher = Dispatcher::new(destination, mapping, stack, queue, events);
+        Arc::new(match max_age {
+            Some(max_age) => dispatcher.mirrors(max_age),
+            None => dispatcher,
+        })
+    };
+    stacks.into_iter().map(dispatcher).collect()
 }
 
 fn retention_policy(config: &Config) -> Retention {

@@ -65,6 +65,8 @@ pub struct Metrics {
     pub(crate) mirror_failures: IntCounterVec,
     pub(crate) destination_state: GaugeVec,
     pub(crate) circuit_transitions: IntCounterVec,
+    pub(crate) capability_missing: GaugeVec,
+    pub(crate) capability_checks: IntCounterVec,
     pub(crate) token_refresh: IntCounterVec,
     pub(crate) token_expiry: GaugeVec,
     pub(crate) queue_messages: GaugeVec,
@@ -345,6 +347,16 @@ impl Metrics {
                 "fhirway_destination_state",
                 "1 for the state a destination is in",
                 &["destination", "state"],
+            )?,
+            capability_missing: make.gauge(
+                "fhirway_capability_missing",
+                "What the routes need of a server and it does not offer, by its /metadata",
+                &["destination"],
+            )?,
+            capability_checks: make.counter(
+                "fhirway_capability_checks_total",
+                "Readings of /metadata, by result: ok, missing, failed",
+                &["destination", "result"],
             )?,
             token_refresh: make.counter(
                 "fhirway_oauth_token_refresh_total",

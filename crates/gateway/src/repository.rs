@@ -37,6 +37,7 @@ mod tests;
 mod validity;
 
 pub use api::router;
+pub(crate) use capability::statement;
 pub use fault::Fault;
 pub use interaction::{Stored, Written};
 

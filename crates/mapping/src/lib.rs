@@ -12,6 +12,7 @@ pub mod diff;
 mod editor;
 mod engine;
 pub mod explain;
+mod makes;
 mod notes;
 mod package;
 mod plan;
@@ -31,6 +32,7 @@ pub use coverage::{Coverage, CoverageCounts, GuideKind, MapCoverage, Outcome, Ro
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use editor::{Completions, Definition, Editor, Hover, Item, ItemKind, Spot};
 pub use engine::{Conversion, ConvertError, Converter, Disposition};
+pub use makes::Makeable;
 pub use package::{Layer, Package, SourceFile};
 pub use predicate::{BundlePredicate, MessagePredicate, PredicateError};
 pub use report::{CodeMiss, IgnoredCount, MissedCode, Report, ReportCode, ReportIssue};

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::config::Format;
+
 /// The parts of `GET {base}/metadata` (FHIR R4 capabilitystatement.html) that delivery depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Capability {
@@ -32,6 +34,8 @@ pub struct ResourceCapability {
     pub conditional_create: bool,
     /// `PUT Type?…` is obeyed.
     pub conditional_update: bool,
+    /// `versioning` is `versioned-update`: an update must name the version that it replaces.
+    pub insists_on_versions: bool,
     /// The search parameters: `identifier`, …
     pub search_parameters: Vec<String>,
 }
@@ -99,6 +103,8 @@ struct Resource {
     #[serde(default)]
     conditional_update: bool,
     #[serde(default)]
+    versioning: String,
+    #[serde(default)]
     search_param: Vec<Named>,
 }
 
@@ -148,6 +154,17 @@ impl Capability {
             .find(|resource| resource.type_name == type_name)
     }
 
+    /// Whether requests and answers may be in this format. A server that names none is believed to know the usual one.
+    pub fn takes(&self, format: Format) -> bool {
+        let word = format.as_str();
+        match self.formats.as_slice() {
+            [] => format == Format::Json,
+            formats => formats
+                .iter()
+                .any(|told| told.to_ascii_lowercase().contains(word)),
+        }
+    }
+
     /// Whether it is an R4 server.
     pub fn is_r4(&self) -> bool {
         self.fhir_version == "4.0" || self.fhir_version.starts_with("4.0.")
@@ -164,6 +181,7 @@ impl ResourceCapability {
             update_create: resource.update_create,
             conditional_create: resource.conditional_create,
             conditional_update: resource.conditional_update,
+            insists_on_versions: resource.versioning == "versioned-update",
             search_parameters: resource
                 .search_param
                 .into_iter()

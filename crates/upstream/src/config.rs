@@ -36,6 +36,10 @@ pub struct Config {
     pub headers: Vec<(String, SecretString)>,
     /// What the server is asked to answer with (`Prefer: return=…`). Default: minimal.
     pub prefer: Prefer,
+    /// The format of requests and answers. Default: JSON.
+    pub format: Format,
+    /// Whether request bodies are compressed. Default: no.
+    pub compression: Compression,
 }
 
 /// The credential of a destination.
@@ -112,10 +116,32 @@ pub enum Prefer {
     /// `return=minimal`: statuses only.
     #[default]
     Minimal,
+    /// `return=representation`: what is stored.
+    Representation,
     /// `return=OperationOutcome`: hints and warnings too.
     OperationOutcome,
     /// No `Prefer` header.
     Unset,
+}
+
+/// How FHIR is written (<https://hl7.org/fhir/R4/formats.html>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// `application/fhir+json`.
+    #[default]
+    Json,
+    /// `application/fhir+xml`.
+    Xml,
+}
+
+/// How request bodies are compressed. Answers may always be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None,
+    /// `Content-Encoding: gzip`. A server must be known to take it.
+    Gzip,
 }
 
 /// Why a destination cannot be used as configured. No secret is ever part of the text.
@@ -171,11 +197,12 @@ pub enum ConfigError {
 }
 
 /// Header names that the stack owns.
-const RESERVED: [HeaderName; 9] = [
+const RESERVED: [HeaderName; 10] = [
     http::header::AUTHORIZATION,
     http::header::HOST,
     http::header::CONTENT_TYPE,
     http::header::CONTENT_LENGTH,
+    http::header::CONTENT_ENCODING,
     http::header::TRANSFER_ENCODING,
     http::header::CONNECTION,
     http::header::ACCEPT,
@@ -201,6 +228,8 @@ impl Config {
             breaker: Breaker::default(),
             headers: Vec::new(),
             prefer: Prefer::default(),
+            format: Format::default(),
+            compression: Compression::default(),
         }
     }
 
@@ -299,8 +328,29 @@ impl Prefer {
     pub(crate) fn value(self) -> Option<HeaderValue> {
         match self {
             Self::Minimal => Some(HeaderValue::from_static("return=minimal")),
+            Self::Representation => Some(HeaderValue::from_static("return=representation")),
             Self::OperationOutcome => Some(HeaderValue::from_static("return=OperationOutcome")),
             Self::Unset => None,
+        }
+    }
+}
+
+// === impl Format ===
+
+impl Format {
+    /// Its name: `json`, `xml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Xml => "xml",
+        }
+    }
+
+    /// Its media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/fhir+json",
+            Self::Xml => "application/fhir+xml",
         }
     }
 }

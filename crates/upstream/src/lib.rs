@@ -30,6 +30,7 @@ mod exchange;
 mod failure;
 mod http_client;
 mod limit;
+mod needs;
 mod oauth;
 mod observe;
 mod request;
@@ -42,8 +43,11 @@ pub use answer::{Code, IssueSummary, Severity, Summary};
 pub use auth::{AuthError, Authenticator};
 pub use breaker::{Reason, State};
 pub use capability::{Capability, CapabilityError, ResourceCapability};
-pub use config::{Auth, Breaker, ClientCertificate, Config, ConfigError, Prefer, Retry, Tls};
+pub use config::{
+    Auth, Breaker, ClientCertificate, Compression, Config, ConfigError, Format, Prefer, Retry, Tls,
+};
 pub use failure::{Action, Class, EntryFailure, Failure};
+pub use needs::{Finding, Interaction, Needs, TypeNeeds, Verdict};
 pub use oauth::{OAuth2, Proof, SigningKey, SigningKeys, TokenEndpoint};
 pub use observe::{Attempt, Observer};
 pub use request::{Delivered, Entry, Kind, Request};

@@ -3,14 +3,21 @@
 use clap::Subcommand;
 
 use super::{ConfigArg, Failure, Outcome, Verdict, load_config, output};
-use crate::keys;
+use crate::{
+    config::{Config, Destination},
+    keys,
+};
+
+mod check;
 
 /// Look at destinations from the outside.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
+  fhirway upstream check --config fhirway.yaml
   fhirway upstream jwks --config fhirway.yaml > jwks.json")]
 pub(crate) enum Command {
+    Check(check::Args),
     /// Print the public keys that sign for us, to be registered with an authorization server.
     #[command(after_help = "\
 Examples:
@@ -30,6 +37,7 @@ Exit code: 0, 1 when there is no key, 2 for wrong usage.")]
 
 pub(crate) fn run(command: &Command) -> Outcome {
     match command {
+        Command::Check(args) => check::run(args),
         Command::Jwks {
             destination,
             config,
@@ -37,22 +45,28 @@ pub(crate) fn run(command: &Command) -> Outcome {
     }
 }
 
+/// The destinations that a command is about.
+fn chosen<'c>(config: &'c Config, name: Option<&str>) -> Result<Vec<&'c Destination>, Failure> {
+    let all = || config.destinations.iter();
+    let found: Vec<_> = all()
+        .filter(|one| name.is_none_or(|name| one.name == name))
+        .collect();
+    match name {
+        Some(name) if found.is_empty() => {
+            let names: Vec<_> = all().map(|one| &*one.name).collect();
+            Err(Failure::Usage(format!(
+                "there is no destination `{name}`; there are: {}",
+                names.join(", ")
+            )))
+        }
+        _ => Ok(found),
+    }
+}
+
 fn jwks(name: Option<&str>, config: &ConfigArg) -> Outcome {
     let config = load_config(config)?;
-    if let Some(name) = name
-        && !config.destinations.iter().any(|one| one.name == name)
-    {
-        let names: Vec<_> = config.destinations.iter().map(|one| &*one.name).collect();
-        return Err(Failure::Usage(format!(
-            "there is no destination `{name}`; there are: {}",
-            names.join(", ")
-        )));
-    }
-    let chosen = config
-        .destinations
-        .iter()
-        .filter(|one| name.is_none_or(|name| one.name == name));
-    let keys = keys::public_keys(chosen).map_err(|error| Failure::run(&error))?;
+    let chosen = chosen(&config, name)?;
+    let keys = keys::public_keys(chosen.iter().copied()).map_err(|error| Failure::run(&error))?;
     output::print_json(&keys)?;
     let none = keys.get("keys").and_then(serde_json::Value::as_array);
     if none.is_none_or(Vec::is_empty) {

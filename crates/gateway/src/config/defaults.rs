@@ -76,6 +76,9 @@ pub const BREAKER_FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest that it stays open.
 pub const BREAKER_LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// How often a server is asked what it can do.
+pub const CAPABILITY_EVERY: Duration = Duration::from_secs(12 * 3600);
+
 /// How long a control id is remembered.
 pub const DEDUP_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long delivered messages are kept, for replay.

@@ -47,6 +47,8 @@ pub struct Destination {
     /// What it takes.
     #[serde(flatten)]
     pub takes: Takes,
+    /// Looking at what the server says it can do.
+    pub capability: Capability,
 }
 
 /// Where a destination is.
@@ -119,6 +121,28 @@ pub struct Breaker {
     pub longest_pause: Duration,
 }
 
+/// Looking at what the server says it can do.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Capability {
+    /// Whether, and what follows when something is missing.
+    pub check: CapabilityCheck,
+    /// How often after the start.
+    #[serde(serialize_with = "as_duration")]
+    pub every: Duration,
+}
+
+/// What follows when a server does not offer what the routes need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CapabilityCheck {
+    /// It is not looked at.
+    Off,
+    /// A log line and a metric.
+    Warn,
+    /// The gateway does not start.
+    Strict,
+}
+
 /// Reads all destinations.
 pub fn read(root: &Section<'_>) -> Vec<Destination> {
     root.named_sections("destinations")
@@ -131,6 +155,7 @@ fn one(name: String, section: Section<'_>) -> Destination {
     let address = address(&section);
     let retry = section.section_or_empty("retry");
     let breaker = section.section_or_empty("breaker");
+    let capability = section.section_or_empty("capability");
     let destination = Destination {
         takes: takes::read(&section, address == Address::Embedded),
         name,
@@ -186,6 +211,21 @@ fn one(name: String, section: Section<'_>) -> Destination {
                 .unwrap_or(defaults::BREAKER_LONGEST_PAUSE),
         },
         headers: headers(&section),
+        capability: Capability {
+            check: capability
+                .choice(
+                    "check",
+                    &[
+                        ("warn", CapabilityCheck::Warn),
+                        ("strict", CapabilityCheck::Strict),
+                        ("off", CapabilityCheck::Off),
+                    ],
+                )
+                .unwrap_or(CapabilityCheck::Warn),
+            every: capability
+                .duration("every")
+                .unwrap_or(defaults::CAPABILITY_EVERY),
+        },
     };
     if destination.retry.initial > destination.retry.max {
         retry.error(
@@ -195,6 +235,7 @@ fn one(name: String, section: Section<'_>) -> Destination {
     }
     retry.finish();
     breaker.finish();
+    capability.finish();
     section.finish();
     destination
 }

@@ -142,6 +142,40 @@ impl DestinationEvents {
         }
     }
 
+    /// `/metadata` was held against what the routes need: how much is missing, and what, where that is news.
+    pub fn capabilities(&self, missing: usize, news: Option<&str>) {
+        let result = if missing == 0 { "ok" } else { "missing" };
+        self.metrics
+            .capability_checks
+            .with_label_values(&[&self.name, result])
+            .inc();
+        #[expect(clippy::cast_precision_loss, reason = "a few dozen at most")]
+        self.metrics
+            .capability_missing
+            .with_label_values(&[&self.name])
+            .set(missing as f64);
+        match news {
+            Some(_) if missing == 0 => {
+                info!(event = "capabilities_sufficient", destination = %self.name);
+            }
+            Some(what) => {
+                warn!(event = "capabilities_missing", destination = %self.name, missing, what, advice = "fhirway upstream check");
+            }
+            None => {}
+        }
+    }
+
+    /// `/metadata` could not be read; `news`: for the first time since it could.
+    pub fn capabilities_unknown(&self, why: &str, news: bool) {
+        self.metrics
+            .capability_checks
+            .with_label_values(&[&self.name, "failed"])
+            .inc();
+        if news {
+            warn!(event = "capabilities_unknown", destination = %self.name, why);
+        }
+    }
+
     /// Something went wrong that is the gateway's own fault or the disk's.
     pub fn internal(&self, what: &'static str, why: &str) {
         if let Some(held_back) = self.throttle.pass() {

@@ -9,7 +9,7 @@ const DESCRIPTION: &str = "The repository embedded in Fhirway, for trying out an
      no referential integrity outside of Bundles, few search parameters.";
 
 /// The statement as JSON; made once.
-pub(super) fn statement() -> &'static str {
+pub(crate) fn statement() -> &'static str {
     static STATEMENT: OnceLock<String> = OnceLock::new();
     STATEMENT.get_or_init(|| build().to_string())
 }
@@ -71,7 +71,7 @@ fn resource(definitions: &Definitions, id: TypeId) -> Value {
     json!({
         "type": definitions.type_name(id),
         "interaction": codes.map(|code| json!({"code": code})),
-        "versioning": "versioned-update",
+        "versioning": "versioned",
         "readHistory": true,
         "updateCreate": true,
         "conditionalCreate": true,
