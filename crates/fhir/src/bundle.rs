@@ -9,6 +9,7 @@ mod condition;
 mod order;
 
 use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use uuid::Uuid;
 
@@ -163,28 +164,38 @@ fn is_resource(tree: &Tree, entry: &Entry<'_>) -> bool {
 
 /// <https://hl7.org/fhir/R4/http.html#trules>: one identity only once.
 fn no_identity_twice(entries: &[Entry<'_>]) -> Result<(), BundleError> {
-    // Sorted numbers, and only neighbours compared, so that a Bundle of thousands stays cheap.
-    let mut numbers: Vec<usize> = (0..entries.len()).collect();
-    let at = |number: &usize| entries.get(*number);
-    numbers.sort_by_key(|number| at(number).map(|entry| entry.uuid));
-    neighbours(&numbers, |a, b| {
-        at(a).map(|entry| entry.uuid) == at(b).map(|entry| entry.uuid)
-    })?;
-    numbers.retain(|number| at(number).is_some_and(|entry| entry.condition.is_some()));
-    let identity = |number: &usize| at(number).map(|entry| (entry.type_name, &entry.condition));
-    numbers.sort_by(|a, b| identity(a).cmp(&identity(b)));
-    neighbours(&numbers, |a, b| identity(a) == identity(b))
+    let uuids = entries.iter().map(|entry| entry.uuid.as_u128());
+    all_differ(uuids.zip(0..).collect(), |_, _| true)?;
+    let identity = |number: usize| {
+        let entry = entries.get(number)?;
+        Some((entry.type_name, entry.condition?))
+    };
+    let hashed = (0..entries.len()).filter_map(|number| {
+        let mut hasher = DefaultHasher::new();
+        identity(number)?.hash(&mut hasher);
+        Some((hasher.finish(), number))
+    });
+    all_differ(hashed.collect(), |one, other| {
+        identity(one) == identity(other)
+    })
 }
 
-fn neighbours(numbers: &[usize], same: impl Fn(&usize, &usize) -> bool) -> Result<(), BundleError> {
-    for pair in numbers.windows(2) {
-        if let [a, b] = pair
-            && same(a, b)
-        {
-            return Err(BundleError::SameIdentity {
-                first: *a.min(b),
-                second: *a.max(b),
-            });
+/// Whether no two entries are the `same`, who then have the same number before them. Numbers are sorted, so that a Bundle
+/// of thousands stays cheap.
+fn all_differ<N: Ord>(
+    mut numbered: Vec<(N, usize)>,
+    same: impl Fn(usize, usize) -> bool,
+) -> Result<(), BundleError> {
+    numbered.sort_unstable();
+    for equal in numbered.chunk_by(|(one, _), (other, _)| one == other) {
+        for (before, (_, second)) in equal.iter().enumerate() {
+            let mut earlier = equal.iter().take(before).map(|(_, first)| *first);
+            if let Some(first) = earlier.find(|first| same(*first, *second)) {
+                return Err(BundleError::SameIdentity {
+                    first,
+                    second: *second,
+                });
+            }
         }
     }
     Ok(())
@@ -217,8 +228,7 @@ impl References {
         references
     }
 
-    fn get(&self, number: u32) -> Option<&[u8]> {
-        let number = number as usize;
+    fn get(&self, number: usize) -> Option<&[u8]> {
         self.text
             .get(*self.ends.get(number)?..*self.ends.get(number + 1)?)
     }
@@ -271,10 +281,11 @@ impl Writer<'_> {
     ) -> Result<(), BundleError> {
         out.push(b'{');
         member::<PRETTY>(3, true, "fullUrl", out);
-        self.full_url(entry, out);
+        self.full_url(number, entry, out);
         member::<PRETTY>(3, false, "resource", out);
         let unknown = Cell::new(false);
-        let references = |target: u32, out: &mut Vec<u8>| match self.references.get(target) {
+        let references = |target: u32, out: &mut Vec<u8>| match self.references.get(target as usize)
+        {
             Some(text) => out.extend_from_slice(text),
             None => unknown.set(true),
         };
@@ -353,8 +364,15 @@ impl Writer<'_> {
         out.push(b'}');
     }
 
-    fn full_url(&self, entry: &Entry<'_>, out: &mut Vec<u8>) {
+    fn full_url(&self, number: usize, entry: &Entry<'_>, out: &mut Vec<u8>) {
         match (self.options.ids, self.options.base_url) {
+            // In a transaction others refer to it by that.
+            (Ids::Conditional, _) if self.options.kind != BundleKind::Batch => {
+                out.push(b'"');
+                out.extend_from_slice(self.references.get(number).unwrap_or_default());
+                out.push(b'"');
+                return;
+            }
             (Ids::Client, Some(base)) => {
                 string(base.trim_end_matches('/'), out);
                 out.pop();

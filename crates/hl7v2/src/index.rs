@@ -188,16 +188,11 @@ impl Index {
         Some((first, end))
     }
 
-    /// Whether any of these leaves has bytes: with only delimiters between them there is one byte less than leaves.
+    /// Whether any of these leaves has bytes.
     #[inline]
     pub(crate) fn has_bytes(&self, first: u32, end: u32) -> bool {
-        let leaf = |at: u32| self.leaves.get(at as usize);
-        match (leaf(first), end.checked_sub(1).and_then(leaf)) {
-            (Some(from), Some(to)) if first < end => {
-                to.end().saturating_sub(from.start) > end - first - 1
-            }
-            _ => false,
-        }
+        let leaves = self.leaves.get(first as usize..end as usize);
+        leaves.is_some_and(have_bytes)
     }
 
     /// Part `number` (from 1) of the leaves `first..end`, cut at every leaf
@@ -282,6 +277,16 @@ impl Index {
         let fields = self.fields.get(range.clone())?;
         let after = fields.partition_point(|first| *first as usize <= leaf);
         Some(range.start + after.checked_sub(1)?)
+    }
+}
+
+/// Whether any of neighbouring leaves has bytes: with only delimiters between them there is one byte less than leaves.
+#[inline]
+pub(crate) fn have_bytes(leaves: &[Leaf]) -> bool {
+    match leaves {
+        [] => false,
+        [only] => only.end() > only.start,
+        [from, .., to] => to.end().saturating_sub(from.start) as usize >= leaves.len(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::index::Divider;
+use crate::index::{Divider, have_bytes};
 use crate::leaves::Leaves;
 use crate::message::Message;
 use crate::node::Node;
@@ -113,13 +113,17 @@ impl<'a> Segment<'a> {
     #[must_use]
     pub fn present_fields(&self) -> u64 {
         let index = &self.message.index;
-        let present = |position| {
-            let leaves = index.leaves_of_field(position);
-            leaves.is_some_and(|(first, end)| index.has_bytes(first, end))
+        let range = index.fields_of(self.index());
+        let firsts = index.fields.get(range.clone()).unwrap_or_default();
+        let behind = match index.fields.get(range.end) {
+            Some(next) => *next as usize,
+            None => index.leaves.len(),
         };
-        let positions = (1..64).zip(index.fields_of(self.index()));
-        positions.fold(0, |bits, (number, position)| {
-            bits | u64::from(present(position)) << number
+        let ends = firsts.iter().skip(1).map(|next| *next as usize);
+        let runs = firsts.iter().zip(ends.chain([behind]));
+        (1..64).zip(runs).fold(0, |bits, (number, (first, end))| {
+            let leaves = index.leaves.get(*first as usize..end);
+            bits | u64::from(leaves.is_some_and(have_bytes)) << number
         })
     }
 

@@ -479,9 +479,22 @@ impl State {
 
 impl Run<'_> {
     /// Counts a rule; `false` when the message has had enough.
+    #[inline]
     pub(crate) fn step(&mut self, origin: OriginId) -> bool {
         self.state.steps = self.state.steps.saturating_add(1);
         self.state.at = origin;
+        let limits = &self.context.limits;
+        let goes_on = self.state.failed.is_none()
+            && self.state.steps <= limits.steps
+            && self.state.tree.node_count() <= limits.elements
+            && self.state.tree.text_bytes() <= limits.bytes
+            && self.state.steps & (ROUND - 1) != 0;
+        goes_on || self.look_closer()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_closer(&mut self) -> bool {
         if self.state.failed.is_some() {
             return false;
         }
@@ -490,13 +503,13 @@ impl Run<'_> {
             || self.state.tree.node_count() > limits.elements
             || self.state.tree.text_bytes() > limits.bytes
         {
-            self.too_much();
-        } else if self.state.steps & (ROUND - 1) == 0 && self.context.deadline.passed() {
-            self.limit("the time a message may take".to_owned());
-        } else {
-            return true;
+            return self.too_much();
         }
-        false
+        if self.context.deadline.passed() {
+            self.limit("the time a message may take".to_owned());
+            return false;
+        }
+        true
     }
 
     /// Counts `more` rounds of something that a rule does often; `false` as for [`Run::step`].

@@ -184,9 +184,15 @@ impl Plan {
 
     /// The child of a group at an offset, counted from 0.
     pub(super) fn child(&self, node: u16, offset: u16) -> Option<&PlanNode> {
-        self.children(node)
-            .nth(offset.into())
-            .and_then(|child| self.node(child))
+        self.nodes_in(node).get(usize::from(offset))
+    }
+
+    /// The children of a group.
+    pub(super) fn nodes_in(&self, node: u16) -> &[PlanNode] {
+        let children = self.children(node);
+        self.nodes
+            .get(usize::from(children.start)..usize::from(children.end))
+            .unwrap_or_default()
     }
 
     pub(super) fn node(&self, node: u16) -> Option<&PlanNode> {

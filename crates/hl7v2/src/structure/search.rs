@@ -115,10 +115,7 @@ impl Matcher<'_> {
         frame: Frame,
     ) -> impl Iterator<Item = (u16, &'static PlanNode)> + use<> {
         let plan = self.plan;
-        (0_u16..).zip(
-            plan.children(frame.node)
-                .filter_map(|child| plan.node(child)),
-        )
+        (0_u16..).zip(plan.nodes_in(frame.node))
     }
 
     pub(super) fn around(&self, frame: Frame) -> Option<Frame> {

@@ -140,12 +140,17 @@ impl<'r> Run<'r> {
     fn has_any(&self, places: &[Access], here: &Here<'r>) -> bool {
         places
             .iter()
-            .any(|access| self.message.is_present(self.leaves(*access, here)))
+            .any(|access| match Self::is_there(*access, here) {
+                Some((false, _)) => false,
+                Some((true, true)) => true,
+                _ => self.message.is_present(self.leaves(*access, here)),
+            })
     }
 
-    /// Whether the place has a value; most are told by the bits of what is present.
+    /// What the bits of what is present say: whether the field or part of the place has bytes, and whether that is all of
+    /// the place; `None` when they do not tell.
     #[inline]
-    fn is_valued(&self, access: Access, here: &Here<'r>) -> bool {
+    fn is_there(access: Access, here: &Here<'r>) -> Option<(bool, bool)> {
         let (present, number, whole) = match access.root {
             Root::Segment(name) if name == here.name => {
                 let whole = access.repetition == 0 && access.component == 0;
@@ -154,15 +159,25 @@ impl<'r> Run<'r> {
             Root::Current if access.repetition == 0 && access.component > 0 => {
                 (here.parts, access.component, access.subcomponent == 0)
             }
-            _ => (0, 64, false),
+            _ => return None,
         };
-        if number < 64 {
-            let found = present >> number & 1 != 0;
-            if !found || (whole && !self.has_nulls) {
-                return found;
-            }
+        (number < 64).then(|| (present >> number & 1 != 0, whole))
+    }
+
+    /// Whether nothing can be at the place; `false` when it takes more than a look at the bits to know.
+    #[inline]
+    fn is_absent(access: Access, here: &Here<'r>) -> bool {
+        matches!(Self::is_there(access, here), Some((false, _)))
+    }
+
+    /// Whether the place has a value; most are told by the bits of what is present.
+    #[inline]
+    fn is_valued(&self, access: Access, here: &Here<'r>) -> bool {
+        match Self::is_there(access, here) {
+            Some((false, _)) => false,
+            Some((true, true)) if !self.has_nulls => true,
+            _ => self.message.is_valued(self.leaves(access, here)),
         }
-        self.message.is_valued(self.leaves(access, here))
     }
 
     /// Whether the text at a probe's place is one of those asked for.
@@ -177,6 +192,7 @@ impl<'r> Run<'r> {
     }
 
     /// Which of its texts stands at the probe's place, from 1; 0 for any other.
+    #[inline(never)]
     fn answer(&self, asked: Asked, here: &Here<'r>) -> u8 {
         let Some(probe) = self.plan.probes.get(asked.probe) else {
             return 0;
@@ -306,6 +322,9 @@ impl<'r> Run<'r> {
     /// As [`Run::text`] of the node at a path, without making the node.
     #[inline]
     pub(crate) fn text_at(&mut self, access: Access, here: &Here<'r>) -> Option<Cow<'r, str>> {
+        if Self::is_absent(access, here) {
+            return None;
+        }
         let leaves = self.leaves(access, here);
         match self.plain(leaves) {
             Some("") => None,
@@ -346,6 +365,9 @@ impl<'r> Run<'r> {
     /// The text at a path for a test.
     #[inline]
     fn peek_at(&self, access: Access, here: &Here<'r>) -> Cow<'r, str> {
+        if Self::is_absent(access, here) {
+            return Cow::Borrowed("");
+        }
         match self.plain(self.leaves(access, here)) {
             Some("\"\"") => Cow::Borrowed(""),
             Some(text) => Cow::Borrowed(trimmed_text(text)),

@@ -56,36 +56,17 @@ impl<'r> Run<'r> {
 
     fn field(&mut self, parent: NodeId, field: &'r Field, here: &Here<'r>) -> Emitted {
         if field.array {
-            let mut emitted = Emitted::Nothing;
-            let slot = Slot::Append(parent, field.key);
-            let before = self.state.tree.mark();
-            for rule in &field.rules {
-                if self.has_needs_in(field, &rule.needs, here) {
-                    emitted = emitted.max(self.rule(slot, field.shape, rule, here));
-                }
-            }
-            if field.distinct
-                && emitted != Emitted::Nothing
-                && let Some(list) = self.state.tree.get(parent, field.key.name)
-            {
-                merge::distinct(&mut self.state.tree, list, before);
-            }
-            return emitted;
+            return self.list(parent, field, here);
         }
+        let mut rules = field.rules.iter();
         // A second choice is reported for what it would have said, so its rules are asked one by one.
-        let asked = if field.choice {
-            None
-        } else {
-            let first = field
-                .rules
-                .iter()
-                .position(|rule| self.has_needs_in(field, &rule.needs, here));
-            let Some(first) = first else {
-                return Emitted::Nothing;
-            };
-            Some(first)
+        let first = match field.choice {
+            true => None,
+            false => match rules.find(|rule| self.has_needs_in(field, &rule.needs, here)) {
+                None => return Emitted::Nothing,
+                found => found,
+            },
         };
-        let skipped = asked.unwrap_or(0);
         let (there, other) = self.state.tree.find(parent, field.key);
         let slot = match there {
             None => Slot::Member(parent, field.key),
@@ -94,22 +75,17 @@ impl<'r> Run<'r> {
             Some(node) if self.state.tree.kind(node) == Kind::Object => Slot::Into(node),
             Some(_) => return Emitted::Nothing,
         };
-        let taken_choice = field.choice && other;
-        for (number, rule) in field.rules.iter().enumerate().skip(skipped) {
-            if taken_choice {
-                if !rule.constant && self.would_apply(rule, here) {
-                    self.note(
-                        ReportCode::SecondChoice,
-                        None,
-                        rule.origin,
-                        Slot::Member(parent, field.key),
-                    );
-                }
-                continue;
-            }
-            if Some(number) != asked && !self.has_needs(&rule.needs, here) {
-                continue;
-            }
+        if field.choice && other {
+            self.second_choice(parent, field, here);
+            return Emitted::Nothing;
+        }
+        let mut next = first;
+        loop {
+            let Some(rule) = next.or_else(|| rules.find(|rule| self.has_needs(&rule.needs, here)))
+            else {
+                return Emitted::Nothing;
+            };
+            next = None;
             let emitted = self.rule(slot, field.shape, rule, here);
             if emitted != Emitted::Nothing {
                 if let (Some(old), Slot::Member(..)) = (there, slot) {
@@ -121,7 +97,36 @@ impl<'r> Run<'r> {
                 return emitted;
             }
         }
-        Emitted::Nothing
+    }
+
+    /// An element that repeats: each of its rules adds to it.
+    fn list(&mut self, parent: NodeId, field: &'r Field, here: &Here<'r>) -> Emitted {
+        let mut emitted = Emitted::Nothing;
+        let slot = Slot::Append(parent, field.key);
+        let before = self.state.tree.mark();
+        for rule in &field.rules {
+            if self.has_needs_in(field, &rule.needs, here) {
+                emitted = emitted.max(self.rule(slot, field.shape, rule, here));
+            }
+        }
+        if field.distinct
+            && emitted != Emitted::Nothing
+            && let Some(list) = self.state.tree.get(parent, field.key.name)
+        {
+            merge::distinct(&mut self.state.tree, list, before);
+        }
+        emitted
+    }
+
+    /// Another variant of the choice is there: tells what this one would have said.
+    #[cold]
+    fn second_choice(&mut self, parent: NodeId, field: &'r Field, here: &Here<'r>) {
+        let slot = Slot::Member(parent, field.key);
+        for rule in &field.rules {
+            if !rule.constant && self.would_apply(rule, here) {
+                self.note(ReportCode::SecondChoice, None, rule.origin, slot);
+            }
+        }
     }
 
     /// A period that ends before it starts is a mistake of the sender: its end is left out, and told.
@@ -226,11 +231,11 @@ impl<'r> Run<'r> {
         {
             return Emitted::Nothing;
         }
-        let emitted = match rule.body {
-            Body::Map(_) | Body::Table(..) | Body::Object(_) => {
-                self.kept(slot, rule, here, |run| run.body(slot, shape, rule, here))
-            }
-            _ => self.body(slot, shape, rule, here),
+        let emitted = match self.inputs_of_kept(rule) {
+            Some(inputs) => self.kept(slot, rule, inputs, here, |run| {
+                run.body(slot, shape, rule, here)
+            }),
+            None => self.body(slot, shape, rule, here),
         };
         if emitted != Emitted::Nothing
             && let Some(when) = &rule.when
@@ -240,6 +245,7 @@ impl<'r> Run<'r> {
         emitted
     }
 
+    #[inline]
     pub(crate) fn body(
         &mut self,
         slot: Slot,

@@ -9,8 +9,8 @@ use hl7v2::Node;
 use sha1::{Digest, Sha1};
 use uuid::Uuid;
 
-use super::Run;
 use super::access::Here;
+use super::{Run, Spread};
 use crate::plan::{Access, BoundId, Canonical, Identity, Part};
 
 /// Namespace of all ids. It stands for version 1 of how keys are turned into ids: changing either makes every
@@ -392,7 +392,7 @@ struct IdentifierKeys {
 
 /// `None` for a type that has no list of identifiers.
 fn identifier_keys(type_name: &'static str) -> Option<IdentifierKeys> {
-    static KEYS: OnceLock<HashMap<&'static str, IdentifierKeys>> = OnceLock::new();
+    static KEYS: OnceLock<HashMap<&'static str, IdentifierKeys, Spread>> = OnceLock::new();
     let keys = KEYS.get_or_init(|| {
         let r4 = fhir::definitions::r4();
         let key = |type_id, name: &str| {

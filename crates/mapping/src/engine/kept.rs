@@ -126,18 +126,22 @@ impl State {
 }
 
 impl<'r> Run<'r> {
+    /// What the rule depends on, if what it makes is kept.
+    #[inline]
+    pub(crate) fn inputs_of_kept(&self, rule: &Rule) -> Option<&'r Inputs> {
+        self.plan.kept.get(rule.origin as usize)?.as_ref()
+    }
+
     /// What the rule makes here: a copy of what it made of the same bytes before, else by `make`.
+    #[inline(never)]
     pub(crate) fn kept(
         &mut self,
         slot: Slot,
         rule: &'r Rule,
+        inputs: &'r Inputs,
         here: &Here<'r>,
         make: impl FnOnce(&mut Self) -> Emitted,
     ) -> Emitted {
-        let inputs = self.plan.kept.get(rule.origin as usize);
-        let Some(inputs) = inputs.and_then(Option::as_ref) else {
-            return make(self);
-        };
         if self.plain.is_none() || self.state.kept.inside || matches!(slot, Slot::Into(_)) {
             return make(self);
         }

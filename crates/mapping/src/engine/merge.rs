@@ -85,13 +85,16 @@ pub(crate) fn distinct(tree: &mut Tree, list: NodeId, since: Mark) {
     if !(2..=LONGEST_COMPARED).contains(&count) {
         return;
     }
-    let mut place = 0;
-    while let Some((_, member)) = tree.children(list).nth(place) {
-        let mut before = tree.children(list).take(place);
-        if tree.is_added(member, since) && before.any(|(_, other)| tree.equal(other, member)) {
+    let members = tree.children(list).map(|(_, member)| member);
+    let added: Vec<NodeId> = members
+        .filter(|member| tree.is_added(*member, since))
+        .collect();
+    for member in added {
+        let mut before = tree
+            .children(list)
+            .take_while(|(_, other)| *other != member);
+        if before.any(|(_, other)| tree.equal(other, member)) {
             tree.remove(list, member);
-        } else {
-            place += 1;
         }
     }
 }
