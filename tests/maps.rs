@@ -104,6 +104,38 @@ async fn new_maps_come_into_force_under_traffic_and_nothing_is_lost() {
     assert_eq!(infos.count(), 1, "only what is in force\n{metrics}");
 }
 
+/// Profiles are files of the package as maps are: a broken one keeps what was there, a good one comes into force.
+#[tokio::test(flavor = "multi_thread")]
+async fn profiles_are_read_again_with_the_maps() {
+    let server = FhirServer::start().await;
+    let gateway = with_overlay(&server, true).await;
+    let hash = async || {
+        let (_, metrics) = gateway.get("admin", "/metrics").await;
+        let mut lines = metrics.lines();
+        let info = lines.find(|line| line.starts_with("fhirway_mapping_package_info{"));
+        info.unwrap().to_owned()
+    };
+    let before = hash().await;
+    let folder = gateway.folder().join("site/profiles");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("p.json"), "{ \"resourceType\": \"Patient\" }").unwrap();
+    gateway
+        .metric_becomes(SUCCESSFUL, |value| value < 0.5)
+        .await;
+    assert_eq!(hash().await, before);
+    assert!(gateway.log().contains("no StructureDefinition"));
+    let profile = r#"{"resourceType":"StructureDefinition","url":"https://e.org/p","fhirVersion":"4.0.1","type":"Patient","differential":{"element":[{"path":"Patient.photo","max":"0"}]}}"#;
+    fs::write(folder.join("p.json"), profile).unwrap();
+    gateway
+        .metric_becomes(SUCCESSFUL, |value| value > 0.5)
+        .await;
+    assert_ne!(hash().await, before, "the profile is part of the package");
+    let checked = Command::new(["mapping", "check", "--format", "json"])
+        .arg(gateway.folder().join("site"))
+        .run();
+    assert!(!checked.stdout.contains("M051"), "{checked:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mistake_keeps_the_old_maps_and_is_told() {
     let server = FhirServer::start().await;

@@ -32,14 +32,14 @@ fn all_mistakes_are_told_in_one_run_with_the_likely_fix() {
         .run()
         .expect(1);
     for says in [
-        "wrong.yaml:1:1: error: unknown key `listener`",
+        "wrong.yaml:1:1: error[config-unknown-key]: unknown key `listener`",
         "did you mean `listeners`?",
-        "wrong.yaml:5:5: error: unknown key `bindd`",
+        "wrong.yaml:5:5: error[config-unknown-key]: unknown key `bindd`",
         "did you mean `bind`?",
-        "wrong.yaml:6:18: error: listeners.lab.frame_bytes: `lots`",
-        "wrong.yaml:8:25: error: routes.lab: there is no destination `nowhere`",
-        "wrong.yaml:8:41: error: routes.lab.when",
-        "wrong.yaml:10:16: error: destinations.fhir.url",
+        "wrong.yaml:6:18: error[config-value]: listeners.lab.frame_bytes: `lots`",
+        "wrong.yaml:8:25: error[config-reference]: routes.lab: there is no destination `nowhere`",
+        "wrong.yaml:8:41: error[config-condition]: routes.lab.when",
+        "wrong.yaml:10:16: error[config-value]: destinations.fhir.url",
         "/no/such/file",
         "7 errors, 0 warnings",
     ] {

@@ -21,6 +21,28 @@ fn ndjson(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 #[test]
+fn a_policy_that_does_not_exist_is_wrong_usage() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "one.hl7", results("C1", "P1"));
+    for (policy, part) in [
+        ("provenence=off", "did you mean `provenance`?"),
+        ("provenance=of", "`of` is not one of on, off"),
+    ] {
+        for command in [
+            &["convert"][..],
+            &["mapping", "explain"],
+            &["mapping", "diff", "shipped", "shipped"],
+        ] {
+            let ran = Command::new(command.iter().chain(&["one.hl7", "--policy", policy]))
+                .folder(folder.path())
+                .run()
+                .expect(2);
+            assert!(ran.stderr.contains(part), "{command:?}: {ran:?}");
+        }
+    }
+}
+
+#[test]
 fn one_message_is_a_bundle_to_read() {
     let folder = TempDir::new().unwrap();
     write(folder.path(), "one.hl7", results("C1", "P1"));

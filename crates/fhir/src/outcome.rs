@@ -26,6 +26,9 @@ macro_rules! issue_types {
         pub enum IssueType { $(#[doc = concat!("`", $code, "`")] $variant),* }
 
         impl IssueType {
+            /// All of them.
+            pub const ALL: &'static [IssueType] = &[$(IssueType::$variant),*];
+
             /// The code.
             pub fn as_str(self) -> &'static str {
                 match self { $(IssueType::$variant => $code),* }

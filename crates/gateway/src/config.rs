@@ -32,7 +32,7 @@ mod units;
 
 pub use destination::Destination;
 pub use listener::Listener;
-pub use problem::{Problem, Severity};
+pub use problem::{Kind, Problem, Severity};
 pub use route::Route;
 pub use units::{bytes as parse_bytes, duration as parse_duration, show_bytes, show_duration};
 
@@ -274,7 +274,8 @@ fn read(root: &Section<'_>, problems: &Problems) -> Config {
         ("destinations", config.destinations.is_empty()),
     ] {
         if empty && root.given_empty(key) {
-            root.error(
+            root.error_of(
+                Kind::Missing,
                 &root.origin_of(key),
                 format!("{key}: there must be at least one"),
             );
@@ -342,7 +343,8 @@ fn admin(root: &Section<'_>) -> Admin {
             .unwrap_or_default(),
     };
     if admin.enabled && !admin.bind.ip().is_loopback() {
-        section.warn(
+        section.warn_of(
+            Kind::Exposed,
             &section.origin_of("bind"),
             format!("{} is not a loopback address", section.path_of("bind")),
             "it has no authentication: keep it inside a protected network",
@@ -393,7 +395,8 @@ fn repository(root: &Section<'_>, data_dir: &Path) -> Repository {
             .unwrap_or_else(|| data_dir.join("repository.db")),
     };
     if !repository.bind.ip().is_loopback() {
-        section.warn(
+        section.warn_of(
+            Kind::Exposed,
             &section.origin_of("bind"),
             format!("{} is not a loopback address", section.path_of("bind")),
             "the embedded repository has no authentication and is not for production",
@@ -438,7 +441,8 @@ fn check_ports(config: &Config, root: &Section<'_>) {
             .take(index)
             .find(|(other, _)| other == address && other.port() != 0);
         if let Some((_, first)) = same {
-            root.error(
+            root.error_of(
+                Kind::Conflict,
                 &root.origin_of("listeners"),
                 format!("{name} and {first} both bind {address}"),
             );

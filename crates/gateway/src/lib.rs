@@ -21,6 +21,7 @@ pub mod logging;
 pub mod metrics;
 pub mod misses;
 pub mod packages;
+pub mod pages;
 pub mod receive;
 pub mod reload;
 pub mod repository;

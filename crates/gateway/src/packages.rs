@@ -187,20 +187,13 @@ fn check_policies(
     package: &Package,
 ) -> Result<(), PackageError> {
     for (policy, value) in policies {
-        let known = package.policies().find(|(name, ..)| name == policy);
-        let why = match known {
-            Some((_, _, values, _)) if values.iter().any(|known| known == value) => continue,
-            Some((_, _, values, _)) => format!("`{value}` is not one of {}", values.join(", ")),
-            None => {
-                let names: Vec<&str> = package.policies().map(|(name, ..)| name).collect();
-                format!("there is no such policy; there are {}", names.join(", "))
-            }
-        };
-        return Err(PackageError::Policy {
-            route: route.to_owned(),
-            policy: policy.clone(),
-            why,
-        });
+        if let Some(why) = package.refuses_policy(policy, value) {
+            return Err(PackageError::Policy {
+                route: route.to_owned(),
+                policy: policy.clone(),
+                why,
+            });
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! From files to a plan: reads every file of every layer, checks both sides of every rule, and reports all it finds in one run.
 
 mod address;
+mod arguments;
 mod constant;
 mod decided;
 mod element;
@@ -15,6 +16,7 @@ mod overlay;
 mod package_file;
 mod parts;
 mod profile;
+mod reach;
 mod required;
 mod rows;
 mod rule;
@@ -118,6 +120,16 @@ pub(crate) struct Compiler {
     values: Vec<String>,
     /// What must hold for the rule being compiled to be asked at all.
     given: Vec<logic::Asked>,
+    /// The message map being compiled, when it is no map.
+    message: Option<String>,
+    /// What rules name, to be looked for in the messages that they are for.
+    noted: Vec<reach::Use>,
+    /// Maps that rules of a message map use.
+    message_uses: Vec<(String, MapId)>,
+    /// The versions that the package, its message maps and its maps are for, where they say so.
+    versions: Vec<hl7v2::Version>,
+    message_versions: HashMap<String, Vec<hl7v2::Version>>,
+    map_versions: HashMap<MapId, Vec<hl7v2::Version>>,
 }
 
 impl Compiler {
@@ -136,6 +148,12 @@ impl Compiler {
             part_files: BTreeSet::new(),
             values: vec![String::new()],
             given: Vec::new(),
+            message: None,
+            noted: Vec::new(),
+            message_uses: Vec::new(),
+            versions: hl7v2::Version::ALL.into(),
+            message_versions: HashMap::new(),
+            map_versions: HashMap::new(),
         }
     }
 
@@ -162,6 +180,7 @@ impl Compiler {
         self.required_of_datatypes();
         self.circles();
         self.messages(&documents);
+        self.out_of_reach();
         self.profiles(&documents.profiles);
         needs::note(&mut self.plan);
         lower::lower(&mut self.plan);
@@ -256,8 +275,10 @@ impl Compiler {
 
     pub(crate) fn map_id(&mut self, name: &str, span: Span) -> Option<MapId> {
         if let Some(id) = self.map_ids.get(name).copied() {
-            if let Some(user) = self.user {
-                self.uses.push((user, id, span));
+            match (self.user, &self.message) {
+                (Some(user), _) => self.uses.push((user, id, span)),
+                (None, Some(message)) => self.message_uses.push((message.clone(), id)),
+                (None, None) => {}
             }
             return Some(id);
         }
@@ -305,8 +326,9 @@ impl Compiler {
 
     /// A name some message map binds; anything else is a mistake.
     pub(crate) fn known_bound(&mut self, name: &str, span: Span) -> Option<BoundId> {
-        if let Some(id) = self.bound.get(name) {
-            return Some(*id);
+        if let Some(id) = self.bound.get(name).copied() {
+            self.note_name(id, span);
+            return Some(id);
         }
         let near = closest(name, self.bound.keys().map(String::as_str)).map(str::to_owned);
         let help = match near {
@@ -330,6 +352,7 @@ impl Compiler {
         for start in 0..count {
             visit(start, &uses, &mut state, &mut found);
         }
+        self.uses = uses;
         for (from, to, span) in found {
             let name = |id: MapId, maps: &[MapHeader]| {
                 maps.get(id).map(|m| m.name.clone()).unwrap_or_default()

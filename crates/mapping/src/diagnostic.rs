@@ -70,6 +70,8 @@ codes! {
     NoSuchValue = "M024",
     /// The v2 value is of another data type than what is done with it.
     WrongDataType = "M025",
+    /// A segment or field that no message has which the rule is for.
+    NoMessageHas = "M026",
     /// A map that is missing.
     UnknownMap = "M030",
     /// A code table that is missing.

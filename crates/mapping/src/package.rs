@@ -6,7 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::compile::{Files, compile};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, closest};
 use crate::engine::Converter;
 use crate::plan::Plan;
 
@@ -102,6 +102,23 @@ impl Package {
                 policy.about.as_str(),
             )
         })
+    }
+
+    /// Why a policy can't be set to a value, with what to write instead; `None` when it can.
+    pub fn refuses_policy(&self, name: &str, value: &str) -> Option<String> {
+        let Some((_, _, values, _)) = self.policies().find(|(known, ..)| *known == name) else {
+            let names = || self.policies().map(|(name, ..)| name);
+            return Some(match (closest(name, names()), names().next()) {
+                (Some(near), _) => format!("there is no such policy; did you mean `{near}`?"),
+                (None, Some(_)) => {
+                    let names: Vec<&str> = names().collect();
+                    format!("there is no such policy; there are {}", names.join(", "))
+                }
+                (None, None) => "the package has no policies".to_owned(),
+            });
+        };
+        let known = values.iter().any(|known| known == value);
+        (!known).then(|| format!("`{value}` is not one of {}", values.join(", ")))
     }
 
     /// Counts of maps, tables and message maps.

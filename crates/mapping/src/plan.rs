@@ -340,6 +340,20 @@ pub(crate) struct Access {
     pub subcomponent: u16,
 }
 
+impl Access {
+    /// What holds all repetitions of the place, for whoever reads more than the first.
+    pub fn all_repetitions(self) -> Access {
+        match self.repetition {
+            0 => Access {
+                component: 0,
+                subcomponent: 0,
+                ..self
+            },
+            _ => self,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Root {
     /// The value being mapped.

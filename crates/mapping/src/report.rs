@@ -104,7 +104,7 @@ fn is_code(text: &str) -> bool {
 }
 
 /// One thing to tell.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReportIssue {
     /// What happened.
     pub code: ReportCode,

@@ -114,6 +114,11 @@ const WRITE: Key = key(
     Takes::Write,
     "`update` makes or replaces the resource, `create` leaves one that exists alone",
 );
+const VERSIONS: Key = key(
+    "versions",
+    Takes::Text,
+    "the versions of HL7 v2 that senders use: `2.3 to 2.5.1`, `from 2.5`, `to 2.4`; paths are checked against them",
+);
 const LINK: Key = key(
     "link",
     Takes::Links,
@@ -191,6 +196,7 @@ pub(crate) const SEGMENT: Vocabulary = Vocabulary {
             Takes::Fields,
             "fields and parts of fields left out on purpose: `[PID-1, { PID-12: PID-12 same as PID-11.9 }, { PID-5.3: the reason }]`",
         ),
+        VERSIONS,
         ROWS,
         GUIDE,
         DEVIATES,
@@ -341,6 +347,7 @@ pub(crate) const MESSAGE: Vocabulary = Vocabulary {
             "which segments of which groups become what",
         ),
         LINK,
+        VERSIONS,
         ROWS,
         GUIDE,
         DEVIATES,
@@ -404,6 +411,7 @@ pub(crate) const PACKAGE: Vocabulary = Vocabulary {
         key("version", Takes::Text, "its version"),
         ABOUT,
         key("extends", Takes::Text, "`below` in an overlay"),
+        VERSIONS,
         key(
             "policies",
             Takes::Policies,

@@ -22,6 +22,7 @@ Examples:
   fhirway config check /etc/fhirway.yaml
   fhirway config check --format json /etc/fhirway.yaml | jq .problems
 
+`fhirway explain CODE` says what the code of a problem means.
 Exit code: 0 when it can be used, 1 when it has errors, 2 when it cannot be read.")]
     Check {
         /// Configuration file [default: $FHIRWAY_CONFIG, else the embedded default]
@@ -71,6 +72,7 @@ fn check(file: Option<PathBuf>, format: Format, quiet: bool) -> Outcome {
             "usable": loaded.config.is_some(),
             "problems": loaded.problems.iter().map(|problem| json!({
                 "severity": problem.severity,
+                "code": problem.kind.as_str(),
                 "place": problem.place(&loaded.file),
                 "message": problem.message,
                 "help": problem.help,

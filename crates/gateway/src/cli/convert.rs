@@ -202,10 +202,11 @@ struct Converter {
 
 impl Converter {
     fn new(args: &Args) -> Result<Self, Failure> {
+        let package = args.package.compile()?;
         Ok(Self {
-            engine: Engine::new(args.package.compile()?),
             parse: ParseOptions::default(),
-            context: args.context.context()?,
+            context: args.context.context(&[&package])?,
+            engine: Engine::new(package),
             bundle: args.form.options(!args.ndjson),
             validation: match args.validate {
                 Check::Off => Validation::Off,

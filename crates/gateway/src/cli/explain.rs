@@ -1,117 +1,102 @@
-//! `fhirway explain`: a page for each code that a check or a report prints.
+//! `fhirway explain`: a page for each code that the product prints.
 
 use std::io::{self, IsTerminal};
 
-use mapping::{Code, ReportCode};
 use serde_json::json;
 
 use super::{Failure, Format, Outcome, Verdict, output};
+use crate::pages::{self, Page};
 
-/// Say what a code of a check or a report means, with a wrong and a right example; without a code, list them.
+/// Say what a code means, with an example and what to do; without a code, list them.
+///
+/// There is a page about everything that has a code: mistakes in mapping files, what a message's report says, issues of the
+/// parser and of the validation, acknowledgements, faults of MLLP connections, reasons of dead letters and retries, failures of
+/// the queue, and problems of the configuration.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  fhirway explain                            all codes
+  fhirway explain                            all codes, by what prints them
   fhirway explain M010                       a code of `fhirway mapping check`
   fhirway explain bad-value                  a code of the report of `fhirway convert --report`
+  fhirway explain permanent                  the reason of a dead letter
+  fhirway explain mllp/empty                 where two groups have a code of that name
   fhirway explain --format json | jq -r '.[].code'
 
 Exit code: 0, or 2 when there is no such code.")]
 pub(crate) struct Args {
-    /// The code, such as M010 or bad-value
+    /// The code, such as M010, bad-value or permanent; with its group in front where that matters
     code: Option<String>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// A code and its page.
-struct Page {
-    code: &'static str,
-    about: &'static str,
-    text: &'static str,
-}
-
-/// All pages, by what prints their codes.
-fn pages() -> Vec<Page> {
-    let check = Code::ALL.iter().map(|code| Page {
-        code: code.as_str(),
-        about: "fhirway mapping check",
-        text: code.page(),
-    });
-    let report = ReportCode::ALL.iter().map(|code| Page {
-        code: code.as_str(),
-        about: "the report of a message",
-        text: code.page(),
-    });
-    check.chain(report).collect()
-}
-
-impl Page {
-    /// The heading without its mark and code.
-    fn title(&self) -> &'static str {
-        let first = self.text.lines().next().unwrap_or_default();
-        first.split_once(": ").map_or(first, |(_, title)| title)
-    }
-}
-
 pub(crate) fn run(args: &Args) -> Outcome {
-    let pages = pages();
     let Some(wanted) = &args.code else {
-        list(&pages, args.format)?;
+        list(args.format)?;
         return Ok(Verdict::Good);
     };
-    let Some(page) = pages
-        .iter()
-        .find(|page| page.code.eq_ignore_ascii_case(wanted))
-    else {
-        return Err(Failure::Usage(unknown(wanted, &pages)));
+    let found = pages::find(wanted);
+    let Some(first) = found.first() else {
+        return Err(Failure::Usage(unknown(wanted)));
     };
     match args.format {
-        Format::Json => output::print_json(&json!({
-            "code": page.code,
-            "title": page.title(),
-            "from": page.about,
-            "text": page.text,
-        }))?,
-        Format::Text => output::print(&shown(page.text))?,
+        Format::Json => {
+            let page = |page: &Page| {
+                let mut json = summary(page);
+                if let Some(object) = json.as_object_mut() {
+                    object.insert("text".to_owned(), json!(page.text));
+                }
+                json
+            };
+            match found.as_slice() {
+                [_] => output::print_json(&page(first))?,
+                several => output::print_json(&several.iter().map(page).collect())?,
+            }
+        }
+        Format::Text => {
+            let mut text = String::new();
+            for page in &found {
+                if found.len() > 1 {
+                    let group = pages::groups().into_iter().find(|g| g.name == page.group);
+                    let title = group.map_or(page.group, |group| group.title);
+                    text.push_str(&format!("({title})\n"));
+                }
+                text.push_str(&shown(page.text));
+                text.push('\n');
+            }
+            output::print(text.trim_end_matches('\n'))?;
+            output::print("\n")?;
+        }
     }
     Ok(Verdict::Good)
 }
 
-fn list(pages: &[Page], format: Format) -> Result<(), Failure> {
+fn summary(page: &Page) -> serde_json::Value {
+    json!({ "code": page.code, "title": page.title(), "group": page.group })
+}
+
+fn list(format: Format) -> Result<(), Failure> {
+    let pages = pages::all();
     if format == Format::Json {
-        let all = pages
-            .iter()
-            .map(|page| json!({ "code": page.code, "title": page.title(), "from": page.about }));
-        return output::print_json(&all.collect());
+        return output::print_json(&pages.iter().map(summary).collect());
     }
     let mut text = String::new();
-    for (number, page) in pages.iter().enumerate() {
-        let before = number.checked_sub(1).and_then(|number| pages.get(number));
-        if before.is_none_or(|before| before.about != page.about) {
-            let line = if number == 0 { "" } else { "\n" };
-            text.push_str(&format!("{line}Codes of {}\n", page.about));
+    for group in pages::groups() {
+        text.push_str(&format!("{} ({})\n", group.title, group.name));
+        for page in pages.iter().filter(|page| page.group == group.name) {
+            text.push_str(&format!("  {:<22} {}\n", page.code, page.title()));
         }
-        text.push_str(&format!("  {:<18} {}\n", page.code, page.title()));
+        text.push('\n');
     }
-    text.push_str("\nfhirway explain CODE prints the page of one.\n");
+    text.push_str("fhirway explain CODE prints the page of one.\n");
     output::print(&text)
 }
 
-fn unknown(wanted: &str, pages: &[Page]) -> String {
-    let near = pages
-        .iter()
-        .map(|page| {
-            let wanted = wanted.to_ascii_lowercase();
-            let distance = strsim::damerau_levenshtein(&wanted, &page.code.to_ascii_lowercase());
-            (distance, page.code)
-        })
-        .min()
-        .filter(|(distance, _)| *distance <= 2);
-    let help = match near {
-        Some((_, code)) => format!("did you mean `{code}`?"),
-        None => "`fhirway explain` lists them all".to_owned(),
+fn unknown(wanted: &str) -> String {
+    let help = match pages::near(wanted).as_slice() {
+        [] => "`fhirway explain` lists them all".to_owned(),
+        near => format!("did you mean `{}`?", near.join("`, `")),
     };
     format!("there is no code `{wanted}`; {help}")
 }

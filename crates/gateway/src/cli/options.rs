@@ -122,11 +122,21 @@ impl PackageOptions {
 }
 
 impl ContextOptions {
-    /// The context of all messages.
+    /// The context of all messages, for maps of one of these packages: of two that are compared, one may be without a
+    /// policy of the other.
     ///
     /// # Errors
-    /// A zone that does not exist.
-    pub(crate) fn context(&self) -> Result<Context, Failure> {
+    /// A zone that does not exist, a policy that no package has, or a value that it never has.
+    pub(crate) fn context(&self, packages: &[&Package]) -> Result<Context, Failure> {
+        for (name, value) in &self.policy {
+            let refused = packages
+                .iter()
+                .map(|package| package.refuses_policy(name, value))
+                .collect::<Option<Vec<_>>>();
+            if let Some(why) = refused.and_then(|refused| refused.into_iter().next()) {
+                return Err(Failure::Usage(format!("--policy {name}={value}: {why}")));
+            }
+        }
         let zone = self.zone.as_deref().map(TimeZone::get).transpose();
         Ok(Context {
             sender: self.sender.clone().unwrap_or_default(),

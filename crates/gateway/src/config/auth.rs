@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     destination::{ClientTls, client_tls},
+    problem::Kind,
     secret::Secret,
     section::Section,
 };
@@ -86,7 +87,8 @@ pub(super) fn read(section: &Section<'_>) -> Auth {
     let mut found = found.into_iter().flatten();
     let first = found.next();
     if found.next().is_some() {
-        auth.error(
+        auth.error_of(
+            Kind::Conflict,
             auth.origin(),
             format!(
                 "{} has more than one of bearer, basic and oauth2",
@@ -146,7 +148,8 @@ fn proof(oauth: &Section<'_>) -> ClientProof {
     };
     if oauth.node("client_secret").is_some() || in_form.is_some() {
         let path = oauth.path_of("client_secret");
-        oauth.error(
+        oauth.error_of(
+            Kind::Conflict,
             oauth.origin(),
             format!("{path} and signing_keys exclude each other"),
         );
@@ -169,7 +172,8 @@ fn proof(oauth: &Section<'_>) -> ClientProof {
 /// A secret that must be there; a stand-in where it is not, so that other mistakes are found too.
 fn required_secret(section: &Section<'_>, key: &'static str) -> Secret {
     if section.node(key).is_none() {
-        section.error(
+        section.error_of(
+            Kind::Missing,
             section.origin(),
             format!("{} is missing", section.path_of(key)),
         );

@@ -7,6 +7,7 @@ use serde::Serialize;
 pub use super::auth::{Auth, ClientProof, OAuth2, TokenUrl};
 use super::{
     auth, defaults,
+    problem::Kind,
     secret::Secret,
     section::Section,
     show::{as_duration, as_option_duration},
@@ -249,7 +250,8 @@ pub(super) fn client_tls(section: &Section<'_>) -> Option<ClientTls> {
         key: tls.path("key"),
     };
     if read.certificate.is_some() != read.key.is_some() {
-        tls.error(
+        tls.error_of(
+            Kind::Conflict,
             tls.origin(),
             format!(
                 "{} needs both certificate and key, or neither",

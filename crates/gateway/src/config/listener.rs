@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::{
     defaults,
+    problem::Kind,
     secret::Secret,
     section::Section,
     show::{as_duration, as_option_duration},
@@ -251,11 +252,7 @@ pub fn read(root: &Section<'_>) -> Vec<Listener> {
 fn one(name: String, section: Section<'_>) -> Option<Listener> {
     let kind = section.choice("type", &[("mllp", true), ("rabbitmq", false)]);
     if kind.is_none() && section.node("type").is_none() {
-        section.error_with_help(
-            section.origin(),
-            format!("{} is missing", section.path_of("type")),
-            "write `type: mllp` or `type: rabbitmq`",
-        );
+        section.missing("type", "write `type: mllp` or `type: rabbitmq`");
     }
     let content = content(&section);
     // Without a type nobody can say which keys belong here: reporting them all would bury the cause.
@@ -407,7 +404,8 @@ fn mllp_server(section: &Section<'_>) -> Carrier {
     };
     tolerate.finish();
     if !mllp.bind.ip().is_loopback() && mllp.tls.is_none() {
-        section.warn(
+        section.warn_of(
+            Kind::Exposed,
             &section.origin_of("bind"),
             format!(
                 "{} is not a loopback address and has no tls",
@@ -492,7 +490,8 @@ fn server_tls(section: Section<'_>) -> ServerTls {
             }),
     };
     if tls.client_certificate != ClientCertificate::None && tls.client_ca.is_none() {
-        section.error(
+        section.error_of(
+            Kind::Conflict,
             &section.origin_of("client_certificate"),
             format!("{} needs client_ca", section.path_of("client_certificate")),
         );
@@ -504,7 +503,8 @@ fn server_tls(section: Section<'_>) -> ServerTls {
 fn rabbitmq(section: &Section<'_>) -> Carrier {
     let url = section.secret("url").unwrap_or_else(|| {
         if section.node("url").is_none() {
-            section.error(
+            section.error_of(
+                Kind::Missing,
                 section.origin(),
                 format!("{} is missing", section.path_of("url")),
             );
@@ -538,7 +538,8 @@ fn rabbitmq(section: &Section<'_>) -> Carrier {
     let tls = section.section_or_empty("tls");
     let (ca, certificate, key) = (tls.path("ca"), tls.path("certificate"), tls.path("key"));
     if certificate.is_some() != key.is_some() {
-        tls.error(
+        tls.error_of(
+            Kind::Conflict,
             tls.origin(),
             format!(
                 "{} needs both certificate and key, or neither",
@@ -558,7 +559,8 @@ fn rabbitmq(section: &Section<'_>) -> Carrier {
         .unwrap_or(RabbitReject::DeadLetter);
     let reject_key = section.text("reject_key").unwrap_or_default();
     if reject == RabbitReject::Publish && reject_key.is_empty() {
-        section.error(
+        section.error_of(
+            Kind::Conflict,
             &section.origin_of("reject"),
             format!("{} `publish` needs reject_key", section.path_of("reject")),
         );

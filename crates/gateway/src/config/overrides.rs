@@ -5,7 +5,7 @@
 //! a list is `[a, b]`. What an override names need not be in the file.
 
 use super::{
-    problem::Problem,
+    problem::{Kind, Problem},
     source::{self, Entry, Node, Origin, Value},
 };
 
@@ -32,10 +32,10 @@ pub fn apply(
             .map(str::to_owned)
             .collect();
         if path.iter().any(String::is_empty) {
-            problems.push(Problem::error(
-                origin,
-                "an override needs a key after each `__`".to_owned(),
-            ));
+            problems.push(
+                Problem::error(origin, "an override needs a key after each `__`".to_owned())
+                    .of(Kind::Override),
+            );
             continue;
         }
         match source::read(&text) {
@@ -67,10 +67,13 @@ fn set(
         node.value = Value::Map(Vec::new());
     }
     let Value::Map(entries) = &mut node.value else {
-        problems.push(Problem::error(
-            origin.clone(),
-            format!("`{first}` is below something that has no keys"),
-        ));
+        problems.push(
+            Problem::error(
+                origin.clone(),
+                format!("`{first}` is below something that has no keys"),
+            )
+            .of(Kind::Override),
+        );
         return;
     };
     let known = entries

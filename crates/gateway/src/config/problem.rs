@@ -16,6 +16,52 @@ pub enum Severity {
     Warning,
 }
 
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal,)*) => {
+        /// What sort of mistake it is; `fhirway explain CODE` has a page about each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Kind { $($(#[$doc])* $variant,)* }
+        impl Kind {
+            /// All of them.
+            pub const ALL: &'static [Kind] = &[$(Kind::$variant,)*];
+
+            /// The code, such as `config-unknown-key`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Kind::$variant => $code,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The file is no YAML, or uses what a configuration may not.
+    Yaml = "config-yaml",
+    /// A key that does not exist.
+    UnknownKey = "config-unknown-key",
+    /// A key that must be there.
+    Missing = "config-missing",
+    /// A list where a value belongs, and the like.
+    Shape = "config-shape",
+    /// A value that can't be used.
+    Value = "config-value",
+    /// None of the words that a key takes.
+    Choice = "config-choice",
+    /// The name of something that is not there.
+    Reference = "config-reference",
+    /// A condition that can't be read.
+    Condition = "config-condition",
+    /// Keys that exclude or need each other.
+    Conflict = "config-conflict",
+    /// A secret that can't be read.
+    Secret = "config-secret",
+    /// Something that is open to more people than it should be.
+    Exposed = "config-exposed",
+    /// An override in the environment that fits nothing.
+    Override = "config-override",
+    /// Something to know.
+    Advice = "config-advice",
+}
+
 /// One finding about a configuration.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -23,6 +69,8 @@ pub struct Problem {
     pub origin: Origin,
     /// How bad it is.
     pub severity: Severity,
+    /// What sort it is.
+    pub kind: Kind,
     /// What is wrong; lowercase, no full stop, never the text of a secret.
     pub message: String,
     /// The likely fix.
@@ -35,6 +83,7 @@ impl Problem {
         Self {
             origin,
             severity: Severity::Error,
+            kind: Kind::Value,
             message,
             help: None,
         }
@@ -45,9 +94,17 @@ impl Problem {
         Self {
             origin,
             severity: Severity::Warning,
+            kind: Kind::Advice,
             message,
             help: None,
         }
+    }
+
+    /// The same, of another sort.
+    #[must_use]
+    pub fn of(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
     }
 
     /// The same with advice.
@@ -74,7 +131,13 @@ pub fn render(problems: &[Problem], file: &str, text: &str) -> String {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        let _ = writeln!(out, "{}: {word}: {}", problem.place(file), problem.message);
+        let code = problem.kind.as_str();
+        let _ = writeln!(
+            out,
+            "{}: {word}[{code}]: {}",
+            problem.place(file),
+            problem.message
+        );
         if let Origin::File { line, column } = problem.origin
             && let Some(source) = text.lines().nth(line.saturating_sub(1))
             && !hides(source)
@@ -122,9 +185,9 @@ mod tests {
             text,
         );
         assert!(shown.contains(
-            "f.yaml:1:4: error: wrong\n     1 | a: 1\n       |    ^\n       = help: write b"
+            "f.yaml:1:4: error[config-value]: wrong\n     1 | a: 1\n       |    ^\n       = help: write b"
         ));
-        assert!(shown.contains("f.yaml:2:3: error: also wrong"));
+        assert!(shown.contains("f.yaml:2:3: error[config-value]: also wrong"));
         assert!(!shown.contains("hunter2"));
     }
 }

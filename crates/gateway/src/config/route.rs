@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     mirror::{self, Mirror},
-    problem::Problem,
+    problem::{Kind, Problem},
     section::{Problems, Section, nearest},
     source::Origin,
 };
@@ -175,9 +175,8 @@ fn one(name: String, section: Section<'_>) -> Route {
         },
     };
     if section.node("destinations").is_none() {
-        section.error_with_help(
-            section.origin(),
-            format!("{} is missing", section.path_of("destinations")),
+        section.missing(
+            "destinations",
             "name at least one destination, or write `destinations: []` to filter these messages out",
         );
     }
@@ -204,18 +203,13 @@ fn overlay(name: String, section: Section<'_>) -> Overlay {
         ),
     };
     if overlay.senders.is_empty() && overlay.when.is_none() {
-        section.error_with_help(
-            section.origin(),
-            format!("{} is missing", section.path_of("sender")),
+        section.missing(
+            "sender",
             "say for which messages it is: `sender: NORTH`, or `when: MSH-3 = LAB`",
         );
     }
     if overlay.packages.is_empty() && overlay.policies.is_empty() {
-        section.error_with_help(
-            section.origin(),
-            format!("{} is missing", section.path_of("packages")),
-            "name the packages that go on top, or policies",
-        );
+        section.missing("packages", "name the packages that go on top, or policies");
     }
     section.finish();
     overlay
@@ -298,7 +292,8 @@ pub fn check(routes: &[Route], known: &Known<'_>, problems: &Problems) {
                 let problem = Problem::error(
                     place.clone(),
                     format!("routes.{}: there is no {what} `{name}`", route.name),
-                );
+                )
+                .of(Kind::Reference);
                 problems.push(match nearest(name, exist.iter().copied()) {
                     Some(near) => problem.with_help(format!("did you mean `{near}`?")),
                     None => problem.with_help(format!("known: {}", exist.join(", "))),
@@ -317,10 +312,8 @@ pub fn check(routes: &[Route], known: &Known<'_>, problems: &Problems) {
             if let (Some(when), Some(place)) = (when, place)
                 && let Err(why) = mapping::MessagePredicate::compile(when)
             {
-                problems.push(Problem::error(
-                    place.clone(),
-                    format!("routes.{}{path}.when: {why}", route.name),
-                ));
+                let message = format!("routes.{}{path}.when: {why}", route.name);
+                problems.push(Problem::error(place.clone(), message).of(Kind::Condition));
             }
         }
     }

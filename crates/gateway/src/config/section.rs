@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    problem::Problem,
+    problem::{Kind, Problem},
     secret::{Secret, SecretSource},
     source::{Entry, Node, Origin, Value},
     units,
@@ -54,14 +54,12 @@ impl<'a> Section<'a> {
             Value::Map(entries) => (entries, false),
             Value::Null => (&[], false),
             _ => {
-                problems.push(Problem::error(
-                    node.origin.clone(),
-                    format!(
-                        "{} must be a section of keys, not {}",
-                        named(&path),
-                        node.kind()
-                    ),
-                ));
+                let message = format!(
+                    "{} must be a section of keys, not {}",
+                    named(&path),
+                    node.kind()
+                );
+                problems.push(Problem::error(node.origin.clone(), message).of(Kind::Shape));
                 (&[], true)
             }
         };
@@ -94,6 +92,19 @@ impl<'a> Section<'a> {
         self.problems.push(Problem::error(origin.clone(), message));
     }
 
+    /// Reports an error of another sort than a value that can't be used.
+    pub fn error_of(&self, kind: Kind, origin: &Origin, message: String) {
+        self.problems
+            .push(Problem::error(origin.clone(), message).of(kind));
+    }
+
+    /// Reports that `key` must be there.
+    pub fn missing(&self, key: &str, help: impl Into<String>) {
+        let message = format!("{} is missing", self.path_of(key));
+        let problem = Problem::error(self.origin.clone(), message).of(Kind::Missing);
+        self.problems.push(problem.with_help(help));
+    }
+
     /// Reports an error with its fix at `origin`.
     pub fn error_with_help(&self, origin: &Origin, message: String, help: impl Into<String>) {
         self.problems
@@ -101,9 +112,9 @@ impl<'a> Section<'a> {
     }
 
     /// Reports something to know at `origin`.
-    pub fn warn(&self, origin: &Origin, message: String, help: impl Into<String>) {
-        self.problems
-            .push(Problem::warning(origin.clone(), message).with_help(help));
+    pub fn warn_of(&self, kind: Kind, origin: &Origin, message: String, help: impl Into<String>) {
+        let problem = Problem::warning(origin.clone(), message).of(kind);
+        self.problems.push(problem.with_help(help));
     }
 
     /// The value of `key`, when it was given and is not null.
@@ -126,7 +137,8 @@ impl<'a> Section<'a> {
         match &node.value {
             Value::Scalar(text) => Some((text, &node.origin)),
             _ => {
-                self.error(
+                self.error_of(
+                    Kind::Shape,
                     &node.origin,
                     format!(
                         "{} must be a single value, not {}",
@@ -165,7 +177,8 @@ impl<'a> Section<'a> {
         match self.node(key) {
             None => {
                 if !self.quiet.get() {
-                    self.error(&self.origin, format!("{} is missing", self.path_of(key)));
+                    let message = format!("{} is missing", self.path_of(key));
+                    self.error_of(Kind::Missing, &self.origin, message);
                 }
                 String::new()
             }
@@ -256,7 +269,8 @@ impl<'a> Section<'a> {
                 self.path_of(key),
                 known.join(", ")
             ),
-        );
+        )
+        .of(Kind::Choice);
         self.problems
             .push(match nearest(text, known.iter().copied()) {
                 Some(near) => problem.with_help(format!("did you mean `{near}`?")),
@@ -272,7 +286,8 @@ impl<'a> Section<'a> {
             Value::List(items) => items,
             Value::Scalar(_) => std::slice::from_ref(node),
             _ => {
-                self.error(
+                self.error_of(
+                    Kind::Shape,
                     &node.origin,
                     format!("{} must be a list", self.path_of(key)),
                 );
@@ -283,7 +298,8 @@ impl<'a> Section<'a> {
         for item in items {
             match &item.value {
                 Value::Scalar(text) => texts.push((text.clone(), item.origin.clone())),
-                _ => self.error(
+                _ => self.error_of(
+                    Kind::Shape,
                     &item.origin,
                     format!(
                         "{} must be a list of single values, found {}",
@@ -349,7 +365,8 @@ impl<'a> Section<'a> {
                 Value::Scalar(text) => {
                     pairs.push((entry.key.clone(), text.clone(), entry.origin.clone()))
                 }
-                _ => self.error(
+                _ => self.error_of(
+                    Kind::Shape,
                     &entry.node.origin,
                     format!(
                         "{}.{} must be a single value, not {}",
@@ -386,10 +403,13 @@ impl<'a> Section<'a> {
         let source = match &node.value {
             Value::Scalar(text) => {
                 if warn && matches!(node.origin, Origin::File { .. }) {
-                    self.warn(
-                        &node.origin,
-                        format!("{path} is written in plain text"),
-                        "use {file: /run/secrets/NAME} or {env: NAME}",
+                    self.problems.push(
+                        Problem::warning(
+                            node.origin.clone(),
+                            format!("{path} is written in plain text"),
+                        )
+                        .of(Kind::Exposed)
+                        .with_help("use {file: /run/secrets/NAME} or {env: NAME}"),
                     );
                 }
                 SecretSource::Literal(text.clone())
@@ -403,21 +423,21 @@ impl<'a> Section<'a> {
                     (None, Some(env)) => SecretSource::Environment(env),
                     _ => {
                         let message = format!("{path} needs exactly one of `file` and `env`");
-                        self.error(&node.origin, message);
+                        self.error_of(Kind::Secret, &node.origin, message);
                         return None;
                     }
                 }
             }
             _ => {
                 let message = format!("{path} must be a secret, not {}", node.kind());
-                self.error(&node.origin, message);
+                self.error_of(Kind::Secret, &node.origin, message);
                 return None;
             }
         };
         match Secret::load(source) {
             Ok(secret) => Some(secret),
             Err(why) => {
-                self.error(&node.origin, format!("{path}: {why}"));
+                self.error_of(Kind::Secret, &node.origin, format!("{path}: {why}"));
                 None
             }
         }
@@ -455,7 +475,8 @@ impl<'a> Section<'a> {
             let problem = Problem::error(
                 entry.origin.clone(),
                 format!("unknown key `{}` in {}", entry.key, named(&self.path)),
-            );
+            )
+            .of(Kind::UnknownKey);
             self.problems
                 .push(match nearest(&entry.key, asked.iter().copied()) {
                     Some(near) => problem.with_help(format!("did you mean `{near}`?")),

@@ -6,7 +6,7 @@
 use saphyr::{MarkedYaml, ScalarStyle, YamlData, YamlLoader};
 use saphyr_parser::Parser;
 
-use super::problem::Problem;
+use super::problem::{Kind, Problem};
 
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,14 +80,16 @@ pub fn read(text: &str) -> Result<Node, Problem> {
         return Err(Problem::error(
             at(error.marker()),
             format!("not valid YAML: {}", error.info()),
-        ));
+        )
+        .of(Kind::Yaml));
     }
     let mut documents = loader.into_documents();
     if let Some(second) = documents.get(1) {
         return Err(Problem::error(
             at(&second.span.start),
             "a second YAML document; a configuration file has one".to_owned(),
-        ));
+        )
+        .of(Kind::Yaml));
     }
     match documents.pop() {
         Some(document) => convert(document),
@@ -124,10 +126,10 @@ fn convert(yaml: MarkedYaml<'_>) -> Result<Node, Problem> {
             for (key, value) in pairs {
                 let key_origin = at(&key.span.start);
                 let YamlData::Representation(text, ..) = key.data else {
-                    return Err(Problem::error(
-                        key_origin,
-                        "a key must be plain text".to_owned(),
-                    ));
+                    return Err(
+                        Problem::error(key_origin, "a key must be plain text".to_owned())
+                            .of(Kind::Yaml),
+                    );
                 };
                 entries.push(Entry {
                     key: text.into_owned(),
@@ -142,10 +144,9 @@ fn convert(yaml: MarkedYaml<'_>) -> Result<Node, Problem> {
         | YamlData::Value(_)
         | YamlData::Alias(_)
         | YamlData::BadValue => {
-            return Err(Problem::error(
-                origin,
-                "YAML tags have no meaning here".to_owned(),
-            ));
+            return Err(
+                Problem::error(origin, "YAML tags have no meaning here".to_owned()).of(Kind::Yaml),
+            );
         }
     };
     Ok(Node { origin, value })

@@ -12,7 +12,7 @@ use crate::plan::{Access, MapId, Piece, Root, Template};
 use crate::yaml::Node;
 
 /// Composites whose text is a name, a number in someone's register or an address: never a date and never a quantity.
-const NAMES: &[&str] = &[
+pub(super) const NAMES: &[&str] = &[
     "XPN", "PN", "PPN", "XCN", "CN", "CNN", "NDL", "FN", "CX", "XAD", "AD", "SAD", "XTN", "XON",
     "HD", "EI", "PL", "DLN",
 ];
@@ -172,7 +172,7 @@ impl Compiler {
 }
 
 /// The data types that a place may be of; empty when that is not known.
-fn types_of(access: Access, scope: &Scope) -> Vec<&'static str> {
+pub(super) fn types_of(access: Access, scope: &Scope) -> Vec<&'static str> {
     match (access.root, &scope.current) {
         (Root::Segment(segment), _) => {
             let segment = String::from_utf8_lossy(&segment);

@@ -55,6 +55,10 @@ impl Compiler {
         for choice in texts {
             match path::parse(&choice).and_then(|parsed| resolve(scope, &parsed)) {
                 Ok(resolved) => {
+                    if let Ok(parsed) = path::parse(&choice) {
+                        let at = text.find(&choice).unwrap_or(0);
+                        self.note_path(&parsed, scope, node, at);
+                    }
                     let canonical = canonical(resolved.data_type.as_deref());
                     choices.push((resolved.access, canonical));
                 }

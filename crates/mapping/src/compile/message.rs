@@ -20,7 +20,7 @@ use crate::vocabulary;
 use crate::yaml::{Node, Span, Value};
 
 /// Name of the map for messages that no other map names.
-const ANY: &str = "any";
+pub(super) const ANY: &str = "any";
 
 impl Compiler {
     /// Gives every name that any message map binds its number, so that segment maps can refer to it.
@@ -49,7 +49,9 @@ impl Compiler {
 
     pub(super) fn messages(&mut self, documents: &Documents) {
         for (name, node) in &documents.messages {
+            self.message = Some(name.clone());
             let message = self.message(name, node, documents);
+            self.message = None;
             let origin = self.origin(node.span);
             let notes = self.file_notes(name, node, origin);
             self.plan.notes.messages.insert(name.clone(), notes);
@@ -104,6 +106,12 @@ impl Compiler {
                     }
                 }
                 "rows" => self.rows(value, &RowsOf::Message, documents),
+                "events" => self.events(name, value, documents),
+                "versions" => {
+                    if let Some(versions) = self.read_versions(value) {
+                        self.message_versions.insert(name.to_owned(), versions);
+                    }
+                }
                 "link" => message.links = self.links(value),
                 other => self.known_key(key, other, &vocabulary::MESSAGE),
             }

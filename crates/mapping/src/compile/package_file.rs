@@ -2,7 +2,7 @@
 
 use super::Compiler;
 use super::layers::Documents;
-use crate::diagnostic::Code;
+use crate::diagnostic::{Code, closest};
 use crate::plan::Policy;
 use crate::vocabulary;
 use crate::yaml::Node;
@@ -13,6 +13,11 @@ impl Compiler {
             for (key, value) in file.pairs().unwrap_or_default() {
                 match key.text().unwrap_or_default() {
                     "policies" => self.policies(value),
+                    "versions" => {
+                        if let Some(versions) = self.read_versions(value) {
+                            self.versions = versions;
+                        }
+                    }
                     word if vocabulary::PACKAGE.has(word) => {
                         self.text_of(value, "this");
                     }
@@ -59,6 +64,21 @@ impl Compiler {
                 if policy.values.contains(&policy.default) {
                     continue;
                 }
+            } else if value.text().is_some() {
+                let names = self.plan.policies.iter().map(|known| known.name.as_str());
+                let help = closest(&name, names).map_or_else(
+                    || {
+                        "a policy of its own says its values: `name: { default: \"on\", values: [\"on\", \"off\"], about: ... }`".to_owned()
+                    },
+                    |near| format!("did you mean `{near}`?"),
+                );
+                self.error(
+                    Code::UnknownPolicy,
+                    key.span,
+                    format!("there is no policy `{name}` below whose default this could be"),
+                    help,
+                );
+                continue;
             } else {
                 let about = value
                     .get("about")

@@ -181,6 +181,11 @@ impl Compiler {
                     let source = header.name.split('/').next().unwrap_or_default();
                     self.rows(value, &RowsOf::Map(&scope, source), documents);
                 }
+                "versions" => {
+                    if let (Some(versions), Some(map)) = (self.read_versions(value), self.user) {
+                        self.map_versions.insert(map, versions);
+                    }
+                }
                 "key" => map.key = self.identity(value, &scope),
                 "write" => map.write = self.write_mode(value).unwrap_or(map.write),
                 "ignore" => map.ignore = self.ignore(value, &scope),

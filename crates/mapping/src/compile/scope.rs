@@ -201,9 +201,9 @@ impl condition::Resolver for Resolver<'_> {
             error
         };
         let parsed = path::parse(text).map_err(place)?;
-        resolve(self.scope, &parsed)
-            .map(|resolved| resolved.access)
-            .map_err(place)
+        let resolved = resolve(self.scope, &parsed).map_err(place)?;
+        self.compiler.note_path(&parsed, self.scope, self.node, at);
+        Ok(resolved.access)
     }
 
     fn compared(&mut self, access: Access, value: &str, at: usize) {
@@ -264,8 +264,8 @@ impl condition::Resolver for Resolver<'_> {
     }
 
     fn bound(&mut self, name: &str, at: usize) -> Result<Condition, SyntaxError> {
-        match self.compiler.bound.get(name) {
-            Some(id) => Ok(Condition::Bound(*id)),
+        match self.compiler.bound.get(name).copied() {
+            Some(id) => Ok(Condition::Bound(id)),
             None => Err(SyntaxError::new(
                 Code::UnknownName,
                 at,
@@ -277,8 +277,13 @@ impl condition::Resolver for Resolver<'_> {
 }
 
 impl template::Resolver for Resolver<'_> {
-    fn path(&mut self, text: &PathText, _: &str) -> Result<Access, SyntaxError> {
-        resolve(self.scope, text).map(|resolved| resolved.access)
+    fn path(&mut self, text: &PathText, raw: &str) -> Result<Access, SyntaxError> {
+        let access = resolve(self.scope, text)?.access;
+        let written = raw.split("__").next().unwrap_or(raw);
+        let whole = self.node.text().unwrap_or_default();
+        let at = whole.find(written).unwrap_or(0);
+        self.compiler.note_path(text, self.scope, self.node, at);
+        Ok(access)
     }
 
     fn table(&mut self, name: &str) -> Result<TableId, SyntaxError> {
@@ -373,7 +378,10 @@ impl Compiler {
             node,
         };
         match template::parse(&text, &mut resolver) {
-            Ok(template) => Some(template),
+            Ok(template) => {
+                self.check_calls(&template, node, scope);
+                Some(template)
+            }
             Err(error) => {
                 self.syntax_error(node, error);
                 None
@@ -384,8 +392,15 @@ impl Compiler {
     /// Reads a path.
     pub(crate) fn path(&mut self, node: &Node, scope: &Scope) -> Option<Resolved> {
         let text = self.text_of(node, "a path")?;
-        match path::parse(text).and_then(|parsed| resolve(scope, &parsed)) {
-            Ok(resolved) => Some(resolved),
+        let found = path::parse(text).and_then(|parsed| {
+            let resolved = resolve(scope, &parsed)?;
+            Ok((parsed, resolved))
+        });
+        match found {
+            Ok((parsed, resolved)) => {
+                self.note_path(&parsed, scope, node, 0);
+                Some(resolved)
+            }
             Err(error) => {
                 self.syntax_error(node, error);
                 None

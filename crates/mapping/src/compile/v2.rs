@@ -49,6 +49,12 @@ pub(crate) fn field(segment: &str, number: u16) -> Field {
     Field::Beyond(count)
 }
 
+/// Whether a version has the field, withdrawn or not.
+pub(crate) fn has_field(version: Version, segment: &str, number: u16) -> bool {
+    let segment = for_version(version).segment(segment);
+    segment.is_some_and(|segment| segment.field(number).is_some())
+}
+
 pub(crate) fn is_segment(name: &str) -> bool {
     name.starts_with('Z') || versions().any(|definitions| definitions.segment(name).is_some())
 }

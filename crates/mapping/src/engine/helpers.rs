@@ -8,6 +8,7 @@ use handlebars::Handlebars;
 
 use super::moment::{Moment, convert};
 use super::slot::decimal;
+pub(crate) use super::span::read as step;
 
 /// Comparator and number of `<5`, `>= 40`, `3.5`; the number has the digits of the text.
 pub(crate) fn quantity(text: &str) -> Option<(&'static str, Cow<'_, str>)> {

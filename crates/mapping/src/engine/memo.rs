@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
-use hl7v2::Node;
+use hl7v2::{Node, Place};
 
 use super::access::Here;
 use super::trace::StepId;
@@ -19,6 +19,7 @@ use crate::plan::{
     Access, Argument, Body, BoundId, Call, Condition, Field, Helper, Identity, Makes, OriginId,
     Part, Piece, Plan, Root, Rule, Select, Template, Test,
 };
+use crate::report::{CodeMiss, ReportIssue};
 
 /// What a rule depends on.
 #[derive(Default, Debug)]
@@ -38,6 +39,9 @@ pub(crate) struct Inputs {
 /// Deepest nesting that is followed; deeper rules are not remembered.
 const MAX_DEPTH: u8 = 24;
 
+/// How far back the report is searched for what it says already.
+const LATEST: usize = 32;
+
 /// Inputs by rule, kept from message to message.
 pub(crate) type Known = HashMap<OriginId, Arc<Inputs>, Spread>;
 
@@ -54,6 +58,16 @@ struct Remembered {
     steps: Range<StepId>,
     /// What was left out on purpose while it was made.
     ignored: Vec<Ignored>,
+    /// What was told while it was made; nothing of most.
+    told: Option<Box<Told>>,
+}
+
+/// What the report says of a place holds wherever the same bytes stand.
+struct Told {
+    places: Vec<Option<Place>>,
+    issues: Vec<ReportIssue>,
+    code_misses: Vec<CodeMiss>,
+    deleted: Vec<Place>,
 }
 
 /// A place in the message: bytes and leaves.
@@ -121,10 +135,10 @@ impl<'r> Run<'r> {
                         .into_iter()
                         .all(|(a, b)| self.bytes(*a) == self.bytes(*b))
             };
-            known.iter().find(same)
+            known.iter().enumerate().find(|(_, known)| same(known))
         });
-        if let Some(known) = found {
-            let resource = known.resource;
+        if let Some((number, known)) = found {
+            let (resource, again) = (known.resource, known.told.is_some());
             let steps = known.steps.clone();
             let moved: Vec<(Span, Span)> = known.parts.iter().copied().zip(parts).collect();
             for one in &known.ignored {
@@ -140,18 +154,25 @@ impl<'r> Run<'r> {
                     self.trace_copies(steps.clone(), from.range(), to.range());
                 }
             }
+            if again {
+                self.tell_again(key, number, &inputs, own, here);
+            }
             return resource;
         }
         let first = self.trace_steps();
-        let before = self.state.ignored.len();
+        let (ignored_before, told_before) = (self.state.ignored.len(), self.report_lengths());
         let resource = make(self);
         let steps = first..self.trace_steps();
-        let ignored = self.state.ignored.get(before..).unwrap_or_default();
+        let ignored = self.state.ignored.get(ignored_before..).unwrap_or_default();
+        let ignored = ignored.to_vec();
+        let told = (self.report_lengths() != told_before)
+            .then(|| Box::new(self.told_since(told_before, self.places(&inputs, own, here))));
         let remembered = Remembered {
             parts,
             resource,
             steps,
-            ignored: ignored.to_vec(),
+            ignored,
+            told,
         };
         self.state
             .memo
@@ -160,6 +181,113 @@ impl<'r> Run<'r> {
             .or_default()
             .push(remembered);
         resource
+    }
+
+    /// Where the inputs of a rule stand.
+    fn places(
+        &self,
+        inputs: &Inputs,
+        own: Option<Option<Node<'r>>>,
+        here: &Here<'r>,
+    ) -> Vec<Option<Place>> {
+        let nodes = inputs
+            .accesses
+            .iter()
+            .map(|access| self.node(*access, here));
+        let nodes = own.into_iter().chain(nodes);
+        nodes.map(|node| node.map(|node| node.place())).collect()
+    }
+
+    /// How much the report says so far.
+    fn report_lengths(&self) -> [usize; 3] {
+        let report = &self.state.report;
+        [
+            report.issues.len(),
+            report.code_misses.len(),
+            report.deleted.len(),
+        ]
+    }
+
+    #[cold]
+    fn told_since(
+        &self,
+        [issues, misses, deleted]: [usize; 3],
+        places: Vec<Option<Place>>,
+    ) -> Told {
+        let report = &self.state.report;
+        Told {
+            places,
+            issues: report.issues.iter().skip(issues).cloned().collect(),
+            code_misses: report.code_misses.iter().skip(misses).cloned().collect(),
+            deleted: report.deleted.iter().skip(deleted).copied().collect(),
+        }
+    }
+
+    /// Says of these places what was said of those where it was made.
+    #[cold]
+    fn tell_again(
+        &mut self,
+        key: (OriginId, u64),
+        number: usize,
+        inputs: &Inputs,
+        own: Option<Option<Node<'r>>>,
+        here: &Here<'r>,
+    ) {
+        let places = self.places(inputs, own, here);
+        let state = &mut *self.state;
+        let known = state.memo.made.get(&key).and_then(|all| all.get(number));
+        let Some(told) = known.and_then(|known| known.told.as_deref()) else {
+            return;
+        };
+        let moved = |place: Place| {
+            let pairs = told.places.iter().zip(&places);
+            let mut found = pairs.filter_map(|(from, to)| moved(place, (*from)?, (*to)?));
+            found.next().unwrap_or(place)
+        };
+        let report = &mut state.report;
+        // Twice the same place would say nothing more.
+        for issue in &told.issues {
+            let issue = ReportIssue {
+                place: issue.place.map(moved),
+                ..issue.clone()
+            };
+            if !report
+                .issues
+                .iter()
+                .rev()
+                .take(LATEST)
+                .any(|known| *known == issue)
+            {
+                report.issues.push(issue);
+            }
+        }
+        for miss in &told.code_misses {
+            let miss = CodeMiss {
+                place: moved(miss.place),
+                ..miss.clone()
+            };
+            if !report
+                .code_misses
+                .iter()
+                .rev()
+                .take(LATEST)
+                .any(|known| *known == miss)
+            {
+                report.code_misses.push(miss);
+            }
+        }
+        for place in &told.deleted {
+            let place = moved(*place);
+            if !report
+                .deleted
+                .iter()
+                .rev()
+                .take(LATEST)
+                .any(|known| *known == place)
+            {
+                report.deleted.push(place);
+            }
+        }
     }
 
     fn bytes(&self, span: Span) -> &'r [u8] {
@@ -176,6 +304,23 @@ impl<'r> Run<'r> {
             }
         }
     }
+}
+
+/// The same part of another place; `None` when the place is no part of `from`.
+fn moved(place: Place, from: Place, to: Place) -> Option<Place> {
+    let within = |outer: Option<u32>, inner: Option<u32>| outer.is_none() || outer == inner;
+    let inside = (place.segment, place.segment_index) == (from.segment, from.segment_index)
+        && within(from.field, place.field)
+        && within(from.repetition, place.repetition)
+        && within(from.component, place.component)
+        && within(from.subcomponent, place.subcomponent);
+    inside.then(|| Place {
+        field: to.field.or(place.field),
+        repetition: to.repetition.or(place.repetition),
+        component: to.component.or(place.component),
+        subcomponent: to.subcomponent.or(place.subcomponent),
+        ..to
+    })
 }
 
 fn span(node: Node<'_>) -> Span {
@@ -380,9 +525,14 @@ impl Inputs {
             Helper::Lines | Helper::Sections | Helper::Beside
         );
         self.ranges |= matches!(call.helper, Helper::RangeLow | Helper::RangeHigh);
-        call.arguments
-            .iter()
-            .for_each(|argument| self.argument(argument, top));
+        for argument in &call.arguments {
+            match argument {
+                Argument::Value(access) if call.helper == Helper::Join => {
+                    self.access(access.all_repetitions(), top);
+                }
+                argument => self.argument(argument, top),
+            }
+        }
     }
 
     fn argument(&mut self, argument: &Argument, top: bool) {

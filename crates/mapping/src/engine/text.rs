@@ -117,6 +117,19 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// The place in each repetition of its field.
+    pub(crate) fn every(&self, access: Access, here: &Here<'r>) -> Vec<Node<'r>> {
+        let part = |node: Node<'r>| match (access.component, access.subcomponent) {
+            _ if access.repetition > 0 => node,
+            (0, _) => node,
+            (component, 0) => node.child(usize::from(component)),
+            (component, part) => node.child(usize::from(component)).child(usize::from(part)),
+        };
+        let whole = self.node(access.all_repetitions(), here);
+        let repetitions = whole.into_iter().flat_map(|node| node.repetitions());
+        repetitions.map(part).collect()
+    }
+
     fn call(&mut self, call: &'r Call, here: &Here<'r>) -> Option<Cow<'r, str>> {
         // Those that look at more than a text.
         match call.helper {
@@ -125,15 +138,16 @@ impl<'r> Run<'r> {
                 return self.whole(node);
             }
             Helper::Join => {
-                let node = self.argument_node(call, 0, here)?;
+                let Argument::Value(access) = *call.arguments.first()? else {
+                    return None;
+                };
                 let separator = call
                     .arguments
                     .get(1)
                     .and_then(|argument| self.argument(argument, here))
                     .unwrap_or(Cow::Borrowed(" "));
-                let texts: Vec<Cow<'r, str>> = node
-                    .repetitions()
-                    .collect::<Vec<_>>()
+                let texts: Vec<Cow<'r, str>> = self
+                    .every(access, here)
                     .into_iter()
                     .filter_map(|node| self.text(node))
                     .collect();

@@ -327,12 +327,14 @@ impl<'r> Run<'r> {
     }
 
     fn why_call(&self, why: &mut Why, at: At, call: &'r Call, here: &Here<'r>) {
-        let whole = matches!(
-            call.helper,
-            Helper::Whole | Helper::Join | Helper::Authority
-        );
+        let whole = matches!(call.helper, Helper::Whole | Helper::Authority);
         for argument in &call.arguments {
             match argument {
+                Argument::Value(access) if call.helper == Helper::Join => {
+                    for node in self.every(*access, here) {
+                        try_leaves(why, at, node.leaves());
+                    }
+                }
                 Argument::Value(access) if whole => {
                     if let Some(node) = self.node(*access, here) {
                         try_leaves(why, at, node.leaves());

@@ -28,6 +28,7 @@ mod overlays;
 mod pages;
 mod parts;
 mod profiles;
+mod reach;
 mod reports;
 mod rules;
 mod table_files;

@@ -3,8 +3,8 @@
 use mapping::Package;
 use serde_json::{Value, json};
 
-use crate::fixture::{BASE, patient_map};
-use crate::support::{ADMIT, Converted, File, RESULT, convert, layer, message, package};
+use crate::fixture::{BASE, patient_map, with};
+use crate::support::{ADMIT, Converted, File, RESULT, convert, layer, message, package, rendered};
 
 const RULES: &str =
     "active: \"true\"\ngender: { from: PID-8, table: Sex }\nbirthDate: \"{{PID-7}}\"";
@@ -79,6 +79,30 @@ fn a_policy_and_a_message_map_of_the_site() {
     let made = site(&files, PID);
     assert_eq!(made.only("Patient")["active"], false);
     assert_eq!(made.entry("Patient")["request"]["method"], "POST");
+}
+
+#[test]
+fn a_policy_of_the_site_must_exist_below() {
+    let files = [("package.yaml", "policies: { color: green }\n")];
+    let layers = [with(&[]), layer("site", &files)];
+    let (package, found) = Package::compile(&layers);
+    assert!(package.is_none());
+    let text = rendered(&layers, &found);
+    for part in [
+        "error[M032]",
+        "site/package.yaml:1:13",
+        "did you mean `colour`?",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    // A declaration of its own makes a new one.
+    let own = "policies: { color: { default: blue, values: [blue], about: new } }\n";
+    let (package, _) = Package::compile(&[with(&[]), layer("site", &[("package.yaml", own)])]);
+    let package = package.unwrap();
+    assert_eq!(package.refuses_policy("color", "blue"), None);
+    let why = |name, value| package.refuses_policy(name, value).unwrap();
+    assert!(why("colr", "blue").contains("did you mean `color`?"));
+    assert!(why("colour", "gren").contains("not one of red, green"));
 }
 
 #[test]

@@ -108,6 +108,58 @@ fn a_report_is_json_without_content() {
     assert!(!format!("{:?}", made.report).contains("SECRET"));
 }
 
+/// The same practitioner in every segment is made once; what was odd about it is told at each place.
+#[test]
+fn what_is_made_once_is_told_of_everywhere() {
+    let package = compiled(&[
+        (
+            "messages/ORU_R01.yaml",
+            "message: ORU_R01\nmap:\n  - PATIENT_RESULT:\n      - ORDER_OBSERVATION:\n          - OBSERVATION:\n              - OBX: OBX/Observation as observation\n",
+        ),
+        (
+            "segments/OBX/Observation.yaml",
+            "segment: OBX\nmakes: Observation\nkey: [ message, OBX-1 ]\nstatus: final\ncode: { text: x }\nperformer: [ { each: OBX-16, map: XCN/Practitioner } ]\n",
+        ),
+        (
+            "datatypes/XCN/Practitioner.yaml",
+            "datatype: XCN\nmakes: Practitioner\nkey: XCN\nbirthDate: \"{{XCN.19}}\"\ngender: { from: XCN.6, table: Sex }\nname: [ { family: \"{{XCN.2.1}}\", suffix: [ \"{{XCN.5}}\" ] } ]\n",
+        ),
+    ]);
+    let odd = "7^Roe^Ann^^\"\"^Q^^^A^^^^^^^^^^never";
+    let good = "8^Doe^Bea^^^F^^^A";
+    let observation = |number: usize, performer: &str| {
+        format!("OBX|{number}|NM|X||1{}{performer}", "|".repeat(11))
+    };
+    let segments = [
+        "OBR|1".to_owned(),
+        observation(1, odd),
+        observation(2, &format!("{good}~{odd}")),
+        observation(3, odd),
+    ];
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let made = convert(&package, &message("ORU^R01^ORU_R01", &segments));
+    assert_eq!(made.all("Practitioner").len(), 2);
+    let places = ["OBX-16", "OBX(2)-16(2)", "OBX(3)-16"];
+    let at = |part: &str| places.map(|place| format!("{place}{part}")).to_vec();
+    let bad: Vec<String> = made.codes();
+    let expected: Vec<String> = at(".19")
+        .iter()
+        .map(|place| format!("bad-value {place}"))
+        .collect();
+    assert_eq!(bad, expected);
+    let misses = &made.report.code_misses;
+    let missed: Vec<String> = misses.iter().map(|miss| miss.place.to_string()).collect();
+    assert_eq!(missed, at(".6"));
+    assert!(misses.iter().all(|miss| miss.code.code() == Some("Q")));
+    let deleted: Vec<String> = made
+        .report
+        .deleted
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(deleted, at(".5"));
+}
+
 #[test]
 fn a_message_leaves_no_trace_in_the_next() {
     let package = patient_package(

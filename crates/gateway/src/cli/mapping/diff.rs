@@ -80,10 +80,12 @@ enum Form {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let inputs = files::inputs(&args.inputs)?;
+    let (old, new) = (Side::new(&args.old)?, Side::new(&args.new)?);
+    let context = args.context.context(&[&old.package, &new.package])?;
     let sides = Sides {
-        old: Side::new(&args.old)?,
-        new: Side::new(&args.new)?,
-        context: args.context.context()?,
+        old,
+        new,
+        context,
         parse: ParseOptions::default(),
     };
     let bar = output::progress(Some(inputs.len() as u64), "files", true);

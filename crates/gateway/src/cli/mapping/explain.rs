@@ -84,7 +84,7 @@ enum Form {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let package = args.package.compile()?;
-    let context = args.context.context()?;
+    let context = args.context.context(&[&package])?;
     let (bytes, title) = read(&args.input, args.message)?;
     let cannot = |why: String| Failure::Run(format!("{title} cannot be explained: {why}"));
     let options = ParseOptions::default();

@@ -135,21 +135,9 @@ fn read_assertions(path: &Path) -> Result<Assertions, Problem> {
 
 fn known_policies(assertions: &Assertions, engine: &Engine) -> Result<(), Problem> {
     for (name, value) in assertions.settings().policies() {
-        let known = engine
-            .package()
-            .policies()
-            .find(|(known, ..)| *known == name);
-        let why = match known {
-            None => format!("the package has no policy `{name}`"),
-            Some((_, _, values, _)) if !values.iter().any(|known| known == value) => {
-                format!(
-                    "policy `{name}` is one of {}, not `{value}`",
-                    values.join(", ")
-                )
-            }
-            Some(_) => continue,
-        };
-        return Err(Problem::Broken(why));
+        if let Some(why) = engine.package().refuses_policy(name, value) {
+            return Err(Problem::Broken(format!("context.policies.{name}: {why}")));
+        }
     }
     Ok(())
 }
