@@ -112,9 +112,8 @@ impl Compiler {
             };
             let (mut asked_any, mut found) = (false, false);
             for message in asked {
-                match message.has(&one.what, versions) {
-                    Some(has) => (asked_any, found) = (true, found || has),
-                    None => {}
+                if let Some(has) = message.has(&one.what, versions) {
+                    (asked_any, found) = (true, found || has);
                 }
             }
             let span = one.at.span;
