@@ -11,6 +11,7 @@
 #[allow(dead_code)]
 #[path = "support/authority.rs"]
 mod authority;
+#[allow(dead_code)]
 #[path = "rabbitmq/broker.rs"]
 mod broker;
 #[path = "rabbitmq/gateway.rs"]

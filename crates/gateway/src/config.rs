@@ -17,6 +17,7 @@ use serde::Serialize;
 mod auth;
 mod defaults;
 pub mod destination;
+pub mod exchange;
 pub mod listener;
 pub mod mapping;
 pub mod mirror;
@@ -455,7 +456,7 @@ impl Config {
     pub fn uses_repository(&self) -> bool {
         self.destinations
             .iter()
-            .any(|destination| destination.address == destination::Address::Embedded)
+            .any(|destination| matches!(destination.address, destination::Address::Embedded))
     }
 
     /// How long messages wait for a destination that is the mirror of a route; `None` for one that is not.

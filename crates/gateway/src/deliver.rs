@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use bytes::Bytes;
 use queue::{Lease, Outcome, Queue};
 use tokio::{sync::watch, task::JoinSet, time};
 
@@ -16,6 +17,7 @@ pub(crate) mod capability;
 mod mapping_step;
 mod observer;
 mod pace;
+mod publisher;
 mod stack_config;
 mod takes;
 #[cfg(test)]
@@ -24,15 +26,16 @@ mod verdict;
 
 pub use mapping_step::{MappingStep, Setup};
 pub use observer::DestinationObserver;
+pub use publisher::Publisher;
 pub(crate) use stack_config::{signing_keys, stack_config};
 
 use mapping_step::{MapFailure, Mapped};
 use pace::Pace;
 use takes::Takes;
-use verdict::{Verdict, judge};
+use verdict::{Verdict, judge, too_old};
 
 use crate::{
-    config::{Destination, route::OnPoison},
+    config::{Destination, exchange::Content, route::OnPoison},
     events::{DestinationEvents, Events, RouteEvents},
     receive::unix_millis,
 };
@@ -48,6 +51,14 @@ const MIRROR_LATE: &str = "mirror-late";
 /// Wait before asking a queue again that has failed.
 const QUEUE_RETRY: Duration = Duration::from_secs(1);
 
+/// What is at the other end.
+pub enum Way {
+    /// A FHIR server.
+    Server(upstream::Stack),
+    /// An exchange of a broker.
+    Exchange(Publisher),
+}
+
 /// Delivers everything for one destination.
 pub struct Dispatcher {
     config: Destination,
@@ -56,9 +67,19 @@ pub struct Dispatcher {
     /// For a test server that gets a share of the traffic: how long messages wait for it.
     mirror: Option<Duration>,
     mapping: Arc<MappingStep>,
-    upstream: upstream::Stack,
+    way: Way,
     queue: Arc<dyn Queue>,
     events: Arc<DestinationEvents>,
+}
+
+impl Way {
+    /// Waits until something may be sent.
+    async fn ready(&self) {
+        match self {
+            Self::Server(stack) => stack.ready().await,
+            Self::Exchange(publisher) => publisher.ready().await,
+        }
+    }
 }
 
 impl Dispatcher {
@@ -66,7 +87,7 @@ impl Dispatcher {
     pub fn new(
         config: Destination,
         mapping: Arc<MappingStep>,
-        upstream: upstream::Stack,
+        way: Way,
         queue: Arc<dyn Queue>,
         events: &Events,
     ) -> Self {
@@ -77,7 +98,7 @@ impl Dispatcher {
             mirror: None,
             config,
             mapping,
-            upstream,
+            way,
             queue,
             events,
         }
@@ -159,9 +180,9 @@ impl Dispatcher {
     /// Waits until the server may be asked, and says for how many messages; never more than `free`.
     async fn may_send(&self, free: usize) -> usize {
         match self.mirror {
-            None => self.upstream.ready().await,
+            None => self.way.ready().await,
             // What waits for a test server gets old while that is away.
-            Some(_) => drop(time::timeout(MIRROR_LOOKS, self.upstream.ready()).await),
+            Some(_) => drop(time::timeout(MIRROR_LOOKS, self.way.ready()).await),
         }
         match &self.pace {
             Some(pace) => pace.take(free).await,
@@ -194,25 +215,54 @@ impl Dispatcher {
 
     /// Maps and sends what may come here.
     async fn convey(&self, lease: &Lease) -> Verdict {
-        match self.mapping.map(lease, &self.config).await {
-            Ok(mapped) if self.takes.bundle(mapped.body()).await => self.send(lease, mapped).await,
-            Ok(_) => Verdict::Filtered {
+        if let Way::Exchange(publisher) = &self.way
+            && publisher.content() == Content::Message
+            && !self.takes.asks_the_bundle()
+        {
+            return self.publish(publisher, lease, &lease.payload).await;
+        }
+        let mapped = match self.mapping.map(lease, &self.config).await {
+            Ok(mapped) => mapped,
+            Err(MapFailure::Park(detail)) => {
+                return Verdict::Park {
+                    reason: "code-miss",
+                    detail,
+                };
+            }
+            Err(failure) => return Verdict::poison(failure.reason(), failure.detail()),
+        };
+        if !self.takes.bundle(mapped.body()).await {
+            return Verdict::Filtered {
                 reason: takes::CONDITION,
-            },
-            Err(MapFailure::Park(detail)) => Verdict::Park {
-                reason: "code-miss",
-                detail,
-            },
-            Err(failure) => Verdict::poison(failure.reason(), failure.detail()),
+            };
+        }
+        match &self.way {
+            Way::Server(stack) => self.send(stack, lease, mapped).await,
+            Way::Exchange(publisher) => {
+                let body = match publisher.content() {
+                    Content::Bundle => mapped.body(),
+                    Content::Message => &lease.payload,
+                };
+                self.publish(publisher, lease, body).await
+            }
         }
     }
 
+    /// Publishes what was mapped, or the message itself.
+    async fn publish(&self, publisher: &Publisher, lease: &Lease, body: &Bytes) -> Verdict {
+        let verdict = publisher.publish(lease, body).await;
+        if matches!(&verdict, Verdict::Later { .. }) && too_old(&self.config, lease) {
+            return Verdict::poison("max-age", "the broker did not take it".to_owned());
+        }
+        verdict
+    }
+
     /// Sends a Bundle; of a batch, only what was not stored is sent again.
-    async fn send(&self, lease: &Lease, mapped: Mapped) -> Verdict {
+    async fn send(&self, stack: &upstream::Stack, lease: &Lease, mapped: Mapped) -> Verdict {
         let mut request = mapped.request(lease);
         let give_up = Instant::now() + self.config.timeout * 2;
         loop {
-            let answer = self.upstream.deliver(request.clone()).await;
+            let answer = stack.deliver(request.clone()).await;
             match judge(answer, &self.config, lease) {
                 Verdict::Again { entries, after } if Instant::now() + after < give_up => {
                     time::sleep(after).await;

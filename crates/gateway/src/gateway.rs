@@ -16,10 +16,11 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    config::{Config, Destination, ReusedControlId, listener::Carrier},
+    amqp::RabbitMqError,
+    config::{Config, Destination, ReusedControlId, destination::Address, listener::Carrier},
     control::{self, ControlError},
     deliver::{
-        DestinationObserver, Dispatcher, MappingStep, Setup,
+        DestinationObserver, Dispatcher, MappingStep, Publisher, Setup, Way,
         capability::{self, CapabilityWatch},
         stack_config,
     },
@@ -27,7 +28,7 @@ use crate::{
     health::{Health, Phase},
     listen::{
         mllp::{MllpError, MllpListener},
-        rabbitmq::{RabbitMqError, RabbitMqListener},
+        rabbitmq::RabbitMqListener,
     },
     metrics::Metrics,
     misses::Misses,
@@ -76,7 +77,7 @@ pub enum StartError {
     /// An MLLP listener cannot start.
     #[error(transparent)]
     Mllp(#[from] MllpError),
-    /// A RabbitMQ listener cannot start.
+    /// A listener or destination on RabbitMQ cannot start.
     #[error(transparent)]
     RabbitMq(#[from] RabbitMqError),
     /// A destination cannot be used.
@@ -176,9 +177,9 @@ impl Gateway {
         }
         let mapping = MappingStep::new(&config, &packages, &events, Arc::clone(&misses))?;
         let mapping = Arc::new(mapping);
-        let stacks = stacks(&config, &events, addresses.repository)?;
-        let capabilities = capabilities(&config, &packages, &stacks, &events).await?;
-        let dispatchers = dispatchers(&config, stacks, &mapping, &queue, &events);
+        let ways = ways(&config, &events, addresses.repository)?;
+        let capabilities = capabilities(&config, &packages, &ways, &events).await?;
+        let dispatchers = dispatchers(&config, ways, &mapping, &queue, &events);
         let packages = Arc::new(Reloader::new(config.clone(), mapping, events.packages()));
         let public_keys = public_keys(&config.destinations)?;
         let control = control::listen(&control::socket_path(&config.data_dir))?;
@@ -426,20 +427,30 @@ fn public_keys(destinations: &[Destination]) -> Result<serde_json::Value, StartE
 }
 
 /// What sends to each destination.
-fn stacks(
+fn ways(
     config: &Config,
     events: &Events,
     repository: Option<SocketAddr>,
-) -> Result<Vec<(Destination, upstream::Stack)>, StartError> {
+) -> Result<Vec<(Destination, Way)>, StartError> {
     config
         .destinations
         .iter()
         .map(|destination| {
-            let observer = Arc::new(DestinationObserver::new(events, &destination.name));
-            let stack = stack_config(destination, repository)
-                .and_then(|config| upstream::stack(&config, observer))
-                .map_err(|error| StartError::Destination(destination.name.clone(), error))?;
-            Ok((destination.clone(), stack))
+            let way = match &destination.address {
+                Address::Exchange(exchange) => {
+                    let events = Arc::new(events.destination(&destination.name));
+                    Way::Exchange(Publisher::new(destination, exchange, events)?)
+                }
+                Address::Embedded | Address::Url(_) => {
+                    let observer = Arc::new(DestinationObserver::new(events, &destination.name));
+                    let stack = stack_config(destination, repository)
+                        .and_then(|config| upstream::stack(&config, observer));
+                    Way::Server(stack.map_err(|error| {
+                        StartError::Destination(destination.name.clone(), error)
+                    })?)
+                }
+            };
+            Ok((destination.clone(), way))
         })
         .collect()
 }
@@ -448,10 +459,14 @@ fn stacks(
 async fn capabilities(
     config: &Config,
     packages: &Packages,
-    stacks: &[(Destination, upstream::Stack)],
+    ways: &[(Destination, Way)],
     events: &Events,
 ) -> Result<Vec<CapabilityWatch>, StartError> {
-    let watches = stacks.iter().map(|(destination, stack)| async {
+    let servers = ways.iter().filter_map(|(destination, way)| match way {
+        Way::Server(stack) => Some((destination, stack)),
+        Way::Exchange(_) => None,
+    });
+    let watches = servers.map(|(destination, stack)| async {
         let needs = capability::needs(config, packages, destination);
         let events = events.destination(&destination.name);
         let mut watch = CapabilityWatch::new(destination, needs, stack.clone(), events);
@@ -468,21 +483,21 @@ async fn capabilities(
 
 fn dispatchers(
     config: &Config,
-    stacks: Vec<(Destination, upstream::Stack)>,
+    ways: Vec<(Destination, Way)>,
     mapping: &Arc<MappingStep>,
     queue: &Arc<dyn Queue>,
     events: &Events,
 ) -> Vec<Arc<Dispatcher>> {
-    let dispatcher = |(destination, stack): (Destination, upstream::Stack)| {
+    let dispatcher = |(destination, way): (Destination, Way)| {
         let max_age = config.mirror_age(&destination.name);
         let (mapping, queue) = (Arc::clone(mapping), Arc::clone(queue));
-        let dispatcher = Dispatcher::new(destination, mapping, stack, queue, events);
+        let dispatcher = Dispatcher::new(destination, mapping, way, queue, events);
         Arc::new(match max_age {
             Some(max_age) => dispatcher.mirrors(max_age),
             None => dispatcher,
         })
     };
-    stacks.into_iter().map(dispatcher).collect()
+    ways.into_iter().map(dispatcher).collect()
 }
 
 fn retention_policy(config: &Config) -> Retention {

@@ -7,6 +7,7 @@
 //! Architecture invariant: this is the only crate that sees all others. What it adds is wiring; protocol,
 //! mapping, storage and HTTP live in their own crates and know nothing of each other.
 
+pub mod amqp;
 pub mod cli;
 pub mod config;
 pub mod control;

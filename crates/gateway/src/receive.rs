@@ -26,7 +26,7 @@ pub(crate) use hash::sha256;
 use ack::Acknowledger;
 pub(crate) use key::sender;
 use plan::{Arrival, Member, Planner};
-pub(crate) use plan::{SENDER, parse_options};
+pub(crate) use plan::{CONTROL_ID, MESSAGE_TYPE, SENDER, parse_options};
 
 use crate::{config::Listener, events::ListenerEvents, routes::Routes};
 

@@ -45,9 +45,9 @@ pub(crate) fn run(command: &Command) -> Outcome {
     }
 }
 
-/// The destinations that a command is about.
+/// The FHIR servers that a command is about.
 fn chosen<'c>(config: &'c Config, name: Option<&str>) -> Result<Vec<&'c Destination>, Failure> {
-    let all = || config.destinations.iter();
+    let all = || config.destinations.iter().filter(|one| one.is_server());
     let found: Vec<_> = all()
         .filter(|one| name.is_none_or(|name| one.name == name))
         .collect();

@@ -1,4 +1,4 @@
-//! `destinations`: the FHIR servers that Bundles are delivered to.
+//! `destinations`: FHIR servers that Bundles are delivered to, and exchanges of RabbitMQ that they are published to.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -7,6 +7,7 @@ use serde::Serialize;
 pub use super::auth::{Auth, ClientProof, OAuth2, TokenUrl};
 use super::{
     auth, defaults,
+    exchange::{self, Exchange},
     problem::Kind,
     secret::Secret,
     section::Section,
@@ -14,7 +15,7 @@ use super::{
     takes::{self, Takes},
 };
 
-/// One FHIR server.
+/// One FHIR server, or one exchange; the latter makes no use of what is about HTTP.
 #[derive(Clone, Debug, Serialize)]
 pub struct Destination {
     /// Its name: a metric label, a queue position of its own, and what routes refer to.
@@ -53,13 +54,15 @@ pub struct Destination {
 }
 
 /// Where a destination is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Address {
     /// The repository inside this process.
     Embedded,
     /// Base URL of a server, without a slash at its end.
     Url(String),
+    /// An exchange of a RabbitMQ broker.
+    Exchange(Box<Exchange>),
 }
 
 /// TLS of a client.
@@ -144,6 +147,13 @@ pub enum CapabilityCheck {
     Strict,
 }
 
+impl Destination {
+    /// Whether it is a FHIR server, and no exchange.
+    pub fn is_server(&self) -> bool {
+        !matches!(self.address, Address::Exchange(_))
+    }
+}
+
 /// Reads all destinations.
 pub fn read(root: &Section<'_>) -> Vec<Destination> {
     root.named_sections("destinations")
@@ -158,7 +168,7 @@ fn one(name: String, section: Section<'_>) -> Destination {
     let breaker = section.section_or_empty("breaker");
     let capability = section.section_or_empty("capability");
     let destination = Destination {
-        takes: takes::read(&section, address == Address::Embedded),
+        takes: takes::read(&section, matches!(address, Address::Embedded)),
         name,
         auth: auth::read(&section),
         address,
@@ -264,6 +274,10 @@ pub(super) fn client_tls(section: &Section<'_>) -> Option<ClientTls> {
 }
 
 fn address(section: &Section<'_>) -> Address {
+    let broker = section.choice("type", &[("fhir", false), ("rabbitmq", true)]);
+    if broker == Some(true) {
+        return Address::Exchange(Box::new(exchange::read(section)));
+    }
     let url = section.required_text("url");
     if url == "embedded" {
         return Address::Embedded;

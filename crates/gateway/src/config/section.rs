@@ -457,6 +457,19 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Reports the keys that are not among these: they have no meaning for `what`.
+    pub fn only(&self, keys: &[&str], what: &str) {
+        for entry in self.entries {
+            if !keys.contains(&entry.key.as_str()) {
+                self.error_with_help(
+                    &entry.origin,
+                    format!("{}: {what} has no such key", self.path_of(&entry.key)),
+                    format!("its keys: {}", keys.join(", ")),
+                );
+            }
+        }
+    }
+
     /// Reports the keys that nobody asked for. Call it once, after the last key was read.
     pub fn finish(self) {
         self.report_unknown();

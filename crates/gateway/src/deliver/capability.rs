@@ -66,7 +66,7 @@ pub(crate) async fn offered(
 ) -> Result<Capability, CapabilityError> {
     match destination.address {
         Address::Embedded => Capability::read(crate::repository::statement().as_bytes()),
-        Address::Url(_) => stack.metadata().await,
+        Address::Url(_) | Address::Exchange(_) => stack.metadata().await,
     }
 }
 
@@ -92,7 +92,7 @@ impl CapabilityWatch {
         Self {
             every: destination.capability.every,
             check: destination.capability.check,
-            embedded: destination.address == Address::Embedded,
+            embedded: matches!(destination.address, Address::Embedded),
             needs,
             stack,
             events: Arc::new(events),

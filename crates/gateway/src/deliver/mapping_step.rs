@@ -352,7 +352,9 @@ fn bundle_options(destination: &Destination) -> BundleOptions<'_> {
         pretty: false,
         base_url: match &destination.address {
             config::destination::Address::Url(url) => Some(url),
-            config::destination::Address::Embedded => None,
+            config::destination::Address::Embedded | config::destination::Address::Exchange(_) => {
+                None
+            }
         },
     }
 }

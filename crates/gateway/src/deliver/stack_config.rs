@@ -19,7 +19,7 @@ pub(crate) fn stack_config(
     let base_url = match (&destination.address, repository) {
         (Address::Url(url), _) => url.clone(),
         (Address::Embedded, Some(address)) => format!("http://{address}/fhir"),
-        (Address::Embedded, None) => String::new(),
+        (Address::Embedded, None) | (Address::Exchange(_), _) => String::new(),
     };
     let mut config = upstream::Config::new(base_url);
     config.auth = match &destination.auth {

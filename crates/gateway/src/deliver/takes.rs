@@ -38,6 +38,11 @@ impl Takes {
         }
     }
 
+    /// Whether that depends on the Bundle.
+    pub(super) fn asks_the_bundle(&self) -> bool {
+        self.when.is_some()
+    }
+
     /// Whether the Bundle of a message is wanted here.
     pub(super) async fn bundle(&self, bundle: &Bytes) -> bool {
         let Some(when) = self.when.clone() else {

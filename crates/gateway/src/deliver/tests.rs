@@ -123,7 +123,7 @@ impl House {
         let dispatcher = Dispatcher::new(
             config.destinations[0].clone(),
             mapping,
-            stack,
+            Way::Server(stack),
             Arc::clone(&queue),
             &events,
         );

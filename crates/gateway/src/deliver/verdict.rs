@@ -88,7 +88,8 @@ pub(super) fn judge(
     }
 }
 
-fn too_old(config: &Destination, lease: &Lease) -> bool {
+/// Whether a record is past the age at which it is given up.
+pub(super) fn too_old(config: &Destination, lease: &Lease) -> bool {
     let age = unix_millis(SystemTime::now()).saturating_sub(lease.received_at_ms);
     config
         .retry

@@ -7,7 +7,6 @@
 //! was stored.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -15,36 +14,26 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
+    BasicProperties, Channel, Connection, Consumer,
     message::Delivery,
     options::{
         BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions,
-        BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+        BasicQosOptions, ConfirmSelectOptions,
     },
-    tcp::{OwnedIdentity, OwnedTLSConfig},
+    tcp::OwnedTLSConfig,
     types::FieldTable,
 };
 use tokio::{sync::watch, task::JoinSet, time};
 
 use crate::{
+    amqp::{self, PATIENCE, RabbitMqError},
     config::listener::{RabbitMq, RabbitReject},
     events::ListenerEvents,
     receive::{Answer, Received, Receiver},
 };
 
-/// Time to connect, and to end in order.
-const PATIENCE: Duration = Duration::from_secs(15);
 /// Wait before a delivery that could not be stored goes back to the broker: it comes again at once.
 const STORE_RETRY: Duration = Duration::from_secs(1);
-
-/// Why a RabbitMQ listener cannot start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RabbitMqError {
-    /// A certificate or key file cannot be read.
-    #[error("cannot read {}", .0.display())]
-    File(PathBuf, #[source] std::io::Error),
-}
 
 /// A consumer of the queues of one listener.
 pub struct RabbitMqListener {
@@ -75,29 +64,14 @@ impl RabbitMqListener {
         receiver: Arc<Receiver>,
         events: Arc<ListenerEvents>,
     ) -> Result<Self, RabbitMqError> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|error| RabbitMqError::File(path.clone(), error))
-        };
-        let cert_chain = config
-            .ca
-            .as_ref()
-            .map(read)
-            .transpose()?
-            .map(|pem| String::from_utf8_lossy(&pem).into_owned());
-        let identity = match (&config.certificate, &config.key) {
-            (Some(certificate), Some(key)) => Some(OwnedIdentity::PKCS8 {
-                pem: read(certificate)?,
-                key: read(key)?,
-            }),
-            _ => None,
-        };
         Ok(Self {
             name: name.to_owned(),
             config: config.clone(),
-            tls: OwnedTLSConfig {
-                identity,
-                cert_chain,
-            },
+            tls: amqp::tls(
+                config.ca.as_ref(),
+                config.certificate.as_ref(),
+                config.key.as_ref(),
+            )?,
             receiver,
             events,
         })
@@ -129,7 +103,7 @@ impl RabbitMqListener {
             if *shutdown.borrow() {
                 return;
             }
-            let pause = jittered(wait);
+            let pause = amqp::jittered(wait);
             self.events.broker_lost(&queue, &why, pause);
             tokio::select! {
                 () = time::sleep(pause) => {}
@@ -143,15 +117,7 @@ impl RabbitMqListener {
     async fn connect(&self, queue: &str) -> Result<Session, String> {
         let tag = format!("fhirway.{}.{queue}", self.name);
         let connecting = async {
-            let properties =
-                ConnectionProperties::default().with_connection_name(tag.as_str().into());
-            let connection = Connection::connect_with_config(
-                self.config.url.expose(),
-                properties,
-                self.tls.clone(),
-                lapin::runtime::default_runtime()?,
-            )
-            .await?;
+            let connection = amqp::connect(self.config.url.expose(), &tag, &self.tls).await?;
             let publisher = connection.create_channel().await?;
             publisher
                 .confirm_select(ConfirmSelectOptions::default())
@@ -314,49 +280,8 @@ impl RabbitMqListener {
         payload: &[u8],
         properties: BasicProperties,
     ) -> Result<(), String> {
-        let options = BasicPublishOptions {
-            mandatory: true,
-            ..BasicPublishOptions::default()
-        };
-        let publishing = async {
-            publisher
-                .basic_publish(exchange.into(), key.into(), options, payload, properties)
-                .await?
-                .await
-        };
-        match time::timeout(PATIENCE, publishing).await {
-            Ok(Ok(Confirmation::Ack(None) | Confirmation::NotRequested)) => Ok(()),
-            Ok(Ok(Confirmation::Ack(Some(_)))) => {
-                Err(format!("no queue takes what is published to `{key}`"))
-            }
-            Ok(Ok(Confirmation::Nack(_))) => {
-                Err(format!("the broker refused what is published to `{key}`"))
-            }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no confirmation from the broker in time".to_owned()),
-        }
-    }
-}
-
-/// Between half of `wait` and all of it, so that many gateways do not come back at one moment.
-fn jittered(wait: Duration) -> Duration {
-    let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
-    let random = f64::from(u16::try_from(high >> 48).unwrap_or(0));
-    wait.mul_f64(0.5 + random / f64::from(u16::MAX) / 2.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wait_is_jittered_within_bounds() {
-        for _ in 0..1000 {
-            let wait = jittered(Duration::from_secs(10));
-            assert!(
-                (Duration::from_secs(5)..=Duration::from_secs(10)).contains(&wait),
-                "{wait:?}"
-            );
-        }
+        amqp::publish(publisher, exchange, key, payload, properties)
+            .await
+            .map_err(|failure| failure.to_string())
     }
 }
