@@ -5,7 +5,7 @@ TARGET ?= $(or $(CARGO_TARGET_DIR),target)
 BIN     = $(TARGET)/release/fhirway
 
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test fmt clippy doc mapping test-rabbitmq tools bench validate deploy-check clean
+.PHONY: help build run demo test fmt clippy doc mapping test-rabbitmq tools bench interop validate deploy-check clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ tools: ## What the tests need besides Rust: RabbitMQ, Chromium (root: installed 
 
 bench: ## All benchmarks; each compares with a peer or a limit in the same run
 	$(CARGO) bench -p benches --locked
+
+interop: ## The same messages into HAPI FHIR and the embedded repository (needs JDK 17, Maven, and 280 MB of downloads once)
+	@for tool in java javac mvn; do command -v $$tool >/dev/null || { echo "interop: $$tool is missing; it needs JDK 17 and Maven" >&2; exit 2; }; done
+	@echo 'interop: building HAPI FHIR'"'"'s server; the first time that downloads 280 MB' >&2
+	mvn -q -B -f tests/interop/pom.xml compile
+	FHIRWAY_INTEROP_SERVER=$(abspath $(TARGET))/interop $(CARGO) test -p gateway --locked --test interop -- --nocapture
 
 validate: build ## Convert CORPUS=folder and judge every Bundle with HAPI's validator (needs JDK 17, Maven, npm)
 	@test -n "$(CORPUS)" || { echo 'usage: make validate CORPUS=folder' >&2; exit 2; }
