@@ -13,7 +13,7 @@ The file is a raw deflate stream of lines; fields are separated by tabs:
     fhirway-guide 1 1.0.0
     m|s|d|c NAME                                         a map: message, segment, data type or code table; its rows follow
     m: ORDINAL SOURCE TARGET SEGMENT_MAP REFERENCES      references: `Res.element=Res` or `Res.element="constant"`, joined by `;`
-    s, d: ORDINAL SOURCE TARGET DATATYPE_MAP TABLE LITERAL
+    s, d: ORDINAL SOURCE TARGET DATATYPE_MAP TABLE LITERAL ASKS       asks: the other places that the row's condition names, joined by `,`
     c: ORDINAL CODE SYSTEM TARGET_CODE TARGET_SYSTEM
 
 ORDINAL counts all data rows of the CSV file from 1, mapped or not. A segment or data type row without a source (it always applies)
@@ -28,6 +28,9 @@ import zlib
 from pathlib import Path
 
 KINDS = {"messages": "m", "segments": "s", "datatypes": "d", "codesystems": "c"}
+
+# Data types of three letters, which conditions name as segments are.
+DATA_TYPES = {"CNE", "CNN", "CWE", "DLD", "DLN", "DTM", "EIP", "MSG", "NDL", "PLN", "RPT", "SAD", "SPS", "XAD", "XCN", "XON", "XPN", "XTN"}
 
 # Spelling mistakes in paths; what else is wrong in them is answered in the mapping files.
 SPELLING = {
@@ -76,6 +79,13 @@ def message_row(row):
     return [source, target, segment_map, references(row[11] if len(row) > 11 else "")] if target else None
 
 
+def asks(condition, source):
+    """The places that a condition names, apart from the source itself."""
+    found = re.findall(r"\b([A-Z][A-Z0-9]{1,2})[-.](\d+(?:\.\d+)*)", condition)
+    places = {f"{name}{'-' if len(name) == 3 and name not in DATA_TYPES else '.'}{parts}" for name, parts in found}
+    return ",".join(sorted(places - {source}))
+
+
 def map_row(row, columns, owner):
     source, target, data_type, table = cells(row, 1, 9, columns["dt"], columns["vocab"])
     constant = literal(row[columns["assign"]]) if columns["assign"] is not None and columns["assign"] < len(row) else ""
@@ -85,7 +95,7 @@ def map_row(row, columns, owner):
         target, constant = target.split("=", 1)[0], constant or target.split("=", 1)[1].strip('"')
     # FT-1 is FT.1 in a map of a data type
     source = re.sub(r"^([A-Z]{2})-", r"\1.", source) or owner
-    return [source, spelled(target.strip()), data_type, table, constant]
+    return [source, spelled(target.strip()), data_type, table, constant, asks(*cells(row, 6), source)]
 
 
 def code_row(row, columns):

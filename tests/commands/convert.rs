@@ -193,6 +193,39 @@ fn what_no_rule_took_is_in_the_report() {
 }
 
 #[test]
+fn a_summary_counts_what_all_messages_leave_over() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "1.hl7", results("C1", "P1") + "ZLB|1\r");
+    write(
+        folder.path(),
+        "2.hl7",
+        results("C2", "P1") + "ZLB|1\rZLB|2\r",
+    );
+    write(folder.path(), "3.hl7", NO_MESSAGE);
+    let convert = |arguments: &[&str]| {
+        Command::new(["convert"].iter().chain(arguments))
+            .folder(folder.path())
+            .run()
+    };
+    let ran = convert(&["--summary=json", "."]).expect(1);
+    let summary: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(summary["messages"], 3, "{summary}");
+    assert_eq!(summary["failed"], 1);
+    assert_eq!(summary["with_unmapped"], 2);
+    let group = json!({ "what": "ZLB", "messages": 2, "times": 3, "message_maps": ["ORU_R01"] });
+    assert_eq!(summary["unmapped"], json!([group]));
+    // For people; Bundles only where they have a file.
+    let ran = convert(&["--summary", "-o", "bundles.json", "."]).expect(1);
+    assert!(
+        ran.stdout.starts_with("3 messages; 1 could not"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("ZLB  (ORU_R01)"), "{}", ran.stdout);
+    assert!(folder.path().join("bundles.json").exists());
+}
+
+#[test]
 fn wrong_usage_is_exit_code_2() {
     let folder = TempDir::new().unwrap();
     write(folder.path(), "one.hl7", update("C1", "P1", "Cosima"));

@@ -84,6 +84,9 @@ pub struct RowCoverage {
     /// The rule, as `file:line`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+    /// Places that the guide's condition asks about, and none of the rules that read the source does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unasked: Vec<&'static str>,
 }
 
 /// A map of the guide.
@@ -290,6 +293,7 @@ impl<'p> Work<'p> {
             target: format!("{}{literal}", row.target),
             outcome,
             rule: origin.and_then(|origin| self.place(origin)),
+            unasked: Vec::new(),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod report;
+mod summary;
 
 /// Convert HL7 v2 messages to FHIR Bundles.
 ///
@@ -37,6 +38,7 @@ Examples:
   cat batch.hl7 | fhirway convert --ndjson -           standard input
   fhirway convert --ndjson feed/ -o out.ndjson --report report.ndjson
   fhirway convert --package mappings --package site message.hl7
+  fhirway convert --summary feed/                      what the maps leave over, by place
   fhirway convert --watch --package mappings message.hl7    again after each change, until Ctrl-C
 
 A message that cannot be converted becomes an OperationOutcome in its place.
@@ -54,6 +56,16 @@ pub(crate) struct Args {
     /// Write one JSON line per message: issues, unmapped content, timings
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Instead of the Bundles print what is unmapped, ignored and wrong in all messages together [--summary alone: text]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORM",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text"
+    )]
+    summary: Option<summary::Form>,
     #[command(flatten)]
     package: PackageOptions,
     #[command(flatten)]
@@ -106,7 +118,12 @@ fn once(args: &Args) -> Outcome {
     let inputs = files::inputs(&args.inputs)?;
     let job = Converter::new(args)?;
     let output = args.output.as_ref().filter(|path| path.as_os_str() != "-");
-    let mut out = open(output)?;
+    let mut summary = args.summary.map(|_| summary::Summary::default());
+    // A summary stands in the place of the Bundles, unless they have a file of their own.
+    let mut out = match (output, &summary) {
+        (None, Some(_)) => None,
+        (output, _) => Some(open(output)?),
+    };
     let mut report = args.report.as_ref().map(create).transpose()?;
     let to_file = output.is_some() || !io::stdout().is_terminal();
     let bar = output::progress(Some(inputs.len() as u64), "files", to_file);
@@ -125,8 +142,13 @@ fn once(args: &Args) -> Outcome {
             total += 1;
             failed += u64::from(done.failed);
             bar.set_position(done.input as u64);
-            out.write_all(&done.line)
-                .map_err(|error| output::closed_or(&error))?;
+            if let Some(out) = &mut out {
+                out.write_all(&done.line)
+                    .map_err(|error| output::closed_or(&error))?;
+            }
+            if let (Some(summary), Some(part)) = (&mut summary, done.part) {
+                summary.add(part);
+            }
             match &mut report {
                 Some(report) => report
                     .write_all(&done.report)
@@ -136,7 +158,9 @@ fn once(args: &Args) -> Outcome {
         },
     )?;
     bar.finish_and_clear();
-    out.flush().map_err(|error| output::closed_or(&error))?;
+    if let Some(mut out) = out {
+        out.flush().map_err(|error| output::closed_or(&error))?;
+    }
     if let Some(mut report) = report {
         report.flush().map_err(|error| output::closed_or(&error))?;
     }
@@ -144,6 +168,9 @@ fn once(args: &Args) -> Outcome {
         return Err(Failure::Usage(
             "there is no *.hl7 file in what was named".to_owned(),
         ));
+    }
+    if let (Some(summary), Some(form)) = (&summary, args.summary) {
+        summary.print(form)?;
     }
     if failed > 0 {
         output::error_text(&format!(
@@ -183,6 +210,8 @@ struct Done {
     line: Vec<u8>,
     /// The line of the report; empty without one.
     report: Vec<u8>,
+    /// What it adds to the summary; none without one.
+    part: Option<summary::Part>,
     /// Whether it could not be converted.
     failed: bool,
     /// Number of its input, from 0.
@@ -198,6 +227,7 @@ struct Converter {
     validation: Validation,
     ndjson: bool,
     wants_report: bool,
+    wants_summary: bool,
 }
 
 impl Converter {
@@ -215,6 +245,7 @@ impl Converter {
             },
             ndjson: args.ndjson,
             wants_report: args.report.is_some(),
+            wants_summary: args.summary.is_some(),
         })
     }
 
@@ -229,6 +260,7 @@ impl Converter {
         } else {
             Vec::new()
         };
+        let part = self.wants_summary.then(|| summary::Part::of(&result));
         let failed = result.is_err();
         let mut line = match result {
             Ok(converted) => converted.bundle,
@@ -238,6 +270,7 @@ impl Converter {
         Done {
             line,
             report,
+            part,
             failed,
             input: job.input,
         }

@@ -42,6 +42,8 @@ pub(super) struct GuideRow {
     pub table: &'static str,
     /// A constant that the row assigns.
     pub literal: &'static str,
+    /// The other places that the row's condition names, joined by commas.
+    pub asks: &'static str,
     /// `Res.element=Res` clauses of a message row.
     pub references: &'static str,
 }
@@ -113,6 +115,7 @@ fn row(kind: GuideKind, line: &'static str) -> Option<GuideRow> {
         GuideKind::Message => (row.target, row.map, row.references) = (next(), next(), next()),
         GuideKind::Segment | GuideKind::DataType => {
             (row.target, row.map, row.table, row.literal) = (next(), next(), next(), next());
+            row.asks = next();
         }
     }
     Some(row)

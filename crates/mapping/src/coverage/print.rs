@@ -88,6 +88,29 @@ impl Coverage {
     }
 }
 
+impl Coverage {
+    /// The rows whose condition asks about places that the rules do not ask about, map by map; empty when there is none.
+    pub fn conditions(&self) -> String {
+        let mut out = String::new();
+        for map in &self.maps {
+            let mut rows = map
+                .rows
+                .iter()
+                .filter(|row| !row.unasked.is_empty())
+                .peekable();
+            if rows.peek().is_some() {
+                let _ = writeln!(out, "{} ({})", map.map, files(map));
+                for row in rows {
+                    let line = line(row);
+                    let asks = row.unasked.join(", ");
+                    let _ = writeln!(out, "{}  · the guide asks {asks}", line.trim_end());
+                }
+            }
+        }
+        out
+    }
+}
+
 impl MapCoverage {
     /// Row by row, with the rule.
     pub fn text(&self) -> String {

@@ -30,7 +30,7 @@ impl Work<'_> {
             .iter()
             .filter_map(|id| self.plan.notes.maps.get(*id))
             .collect();
-        let rows = map.rows.iter().map(|row| {
+        let covered = |row: &GuideRow| {
             let note = noted(notes.iter().flat_map(|file| &file.rows), map, row);
             let target = target::target(row, type_of(map.name), &urls);
             let found = || self.found(row, target.as_ref(), &facts);
@@ -60,6 +60,13 @@ impl Work<'_> {
                         self.covered(row, Outcome::Missing { why }, None)
                     }),
             }
+        };
+        let rows = map.rows.iter().map(|row| {
+            let mut covered = covered(row);
+            if let Outcome::Implemented | Outcome::Corrected { .. } = covered.outcome {
+                covered.unasked = unasked(row, &facts);
+            }
+            covered
         });
         MapCoverage {
             kind: map.kind,
@@ -333,6 +340,30 @@ impl Work<'_> {
 }
 
 /// Where the row reads; `None` when it always applies.
+/// The places that the row's condition names, and that no rule that reads its source looks at.
+fn unasked(row: &GuideRow, facts: &[&Fact]) -> Vec<&'static str> {
+    let source = place(row);
+    let about: Vec<&&Fact> = facts
+        .iter()
+        .filter(|fact| {
+            source.is_none_or(|source| {
+                let mut reads = fact.reads.iter().chain(&fact.around);
+                reads.any(|read| read.takes(source))
+            })
+        })
+        .collect();
+    let asked = |place: Place| {
+        about.iter().any(|fact| {
+            let mut reads = fact.reads.iter().chain(&fact.around);
+            reads.any(|read| read.takes(place))
+        })
+    };
+    row.asks
+        .split(',')
+        .filter(|text| Place::parse(text).is_some_and(|place| !asked(place)))
+        .collect()
+}
+
 fn place(row: &GuideRow) -> Option<Place> {
     Place::parse(row.source).filter(|place| place.parts != [0; 3])
 }

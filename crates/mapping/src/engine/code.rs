@@ -409,12 +409,6 @@ impl<'r> Run<'r> {
             return false;
         };
         let slot = Slot::Member(coding, keys.code);
-        // Two blanks inside a code are one for FHIR.
-        let code: Cow<'_, str> = if is_spaced(&code) {
-            Cow::Owned(code.split_whitespace().collect::<Vec<_>>().join(" "))
-        } else {
-            code
-        };
         if !self.put_primitive(
             slot,
             Primitive::Code,
@@ -595,7 +589,7 @@ impl<'r> Run<'r> {
         let local = || Cow::Owned(self.local("system", Some(&self.state.sender), &name));
         let uri = self.system(name.clone());
         match self.plan.known_codes.get(&*uri) {
-            Some(codes) if !code.is_empty() && !codes.contains(code) => local(),
+            Some(codes) if !codes.contains(code) => local(),
             _ => uri,
         }
     }
@@ -714,15 +708,6 @@ pub(crate) fn known_codes(
         }
     }
     known
-}
-
-/// Whether a text has other white space than single blanks.
-fn is_spaced(text: &str) -> bool {
-    let mut before = 0;
-    text.bytes().any(|byte| {
-        let after = std::mem::replace(&mut before, byte) == b' ';
-        matches!(byte, b'\n' | b'\t') || (byte == b' ' && after)
-    })
 }
 
 /// What a table says of a code.

@@ -240,8 +240,8 @@ impl<'r> Run<'r> {
             Helper::System => match arguments.next() {
                 None => Some(self.system(text)),
                 Some(code) => {
-                    let code = self.argument(code, here);
-                    Some(self.system_of(text, code.as_deref().unwrap_or_default()))
+                    let code = self.argument(code, here).filter(|code| !code.is_empty())?;
+                    Some(self.system_of(text, &code))
                 }
             },
             Helper::Lookup(table) => {

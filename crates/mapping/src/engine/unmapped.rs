@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use hl7v2::{Node, Place};
+use hl7v2::{Node, Place, Segment, Version, definitions};
 
 use super::Run;
 use super::access::Here;
@@ -68,7 +68,9 @@ impl<'r> Run<'r> {
             let header = segment.id() == *b"MSH";
             let touched = segment.leaves().any(|leaf| self.is_taken(leaf));
             if !touched && !header {
-                self.report_unmapped(segment.place());
+                if !self.is_only_numbered(segment) {
+                    self.report_unmapped(segment.place());
+                }
                 continue;
             }
             let mut places: Vec<Place> = Vec::new();
@@ -102,6 +104,20 @@ impl<'r> Run<'r> {
                 self.report_unmapped(place);
             }
         }
+    }
+
+    /// Whether nothing but its number (`PID|1`) is populated in a segment: it says nothing.
+    fn is_only_numbered(&self, segment: Segment<'_>) -> bool {
+        let first = definitions::for_version(Version::NEWEST)
+            .segment(&segment.name())
+            .and_then(|known| known.field(1));
+        first.is_some_and(|field| field.data_type == "SI")
+            && (2..=segment.field_count()).all(|number| {
+                segment
+                    .field(number)
+                    .leaves()
+                    .all(|leaf| self.message.leaf_is_empty(leaf))
+            })
     }
 
     pub(crate) fn is_taken(&self, leaf: usize) -> bool {

@@ -174,3 +174,22 @@ fn figures_by_kind_map_and_in_total_agree() {
     );
     assert!(coverage.missing().contains("ADT_A01"), "nothing serves it");
 }
+
+#[test]
+fn a_condition_of_the_guide_that_no_rule_asks_is_told() {
+    let unasked = |patient: &str| -> Vec<String> {
+        let coverage = package(&[("segments/PID/Patient.yaml", patient)]).coverage();
+        let map = coverage.map("PID[Patient]").unwrap();
+        let rows = map.rows.iter().filter(|row| !row.unasked.is_empty());
+        rows.map(|row| format!("{} {}", row.source, row.unasked.join(",")))
+            .collect()
+    };
+    assert_eq!(unasked(PATIENT), [""; 0]);
+    let without = PATIENT.replace("when: PID-25 not valued, ", "");
+    assert_eq!(unasked(&without), ["PID-24 PID-25"]);
+    let told = package(&[("segments/PID/Patient.yaml", &without)])
+        .coverage()
+        .conditions();
+    assert!(told.contains("PID-24 -> multipleBirthBoolean"), "{told}");
+    assert!(told.contains("the guide asks PID-25"), "{told}");
+}

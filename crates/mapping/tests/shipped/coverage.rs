@@ -56,6 +56,10 @@ fn what_is_said_of_a_row_can_be_found() {
         .map(|row| format!("{} -> {} ({:?})", row.source, row.target, row.rule))
         .collect();
     assert!(said.is_empty(), "{said:#?}");
+    // Each has been looked at: numbers that ORC and OBR both give, and lists whose first rules that give something win.
+    let unasked = coverage.maps.iter().flat_map(|map| &map.rows);
+    let unasked = unasked.filter(|row| !row.unasked.is_empty()).count();
+    assert_eq!(unasked, 44, "{}", coverage.conditions());
     for kind in [GuideKind::Segment, GuideKind::DataType] {
         let counts = coverage.counts(Some(kind));
         assert_eq!(counts.missing, 0, "{kind:?}");

@@ -16,6 +16,7 @@ mod coverage;
 mod explain;
 mod profiles;
 mod robust;
+mod types;
 mod walkthrough;
 
 use std::path::PathBuf;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use mapping::{Coverage, CoverageCounts, GuideKind, MapCoverage, Outcome, Package};
+use mapping::{Coverage, CoverageCounts, GuideKind, MapCoverage, Outcome, Package, RowCoverage};
 use serde_json::{Value, json};
 
 use crate::cli::{Failure, Outcome as CommandOutcome, Verdict, chain, output};
@@ -15,6 +15,7 @@ use crate::packages;
 Examples:
   fhirway mapping coverage                       the shipped package, by kind and map
   fhirway mapping coverage --missing             the rows that nothing does
+  fhirway mapping coverage --conditions          the rows whose condition the rules do not ask
   fhirway mapping coverage --map 'PID[Patient]'  one map row by row, with the rule of each
   fhirway mapping coverage mappings site         a base folder and an overlay
   fhirway mapping coverage --format markdown     the tables of mappings/COVERAGE.md
@@ -34,8 +35,13 @@ pub(crate) struct Args {
     /// Only the rows that nothing does
     #[arg(long)]
     missing: bool,
+    /// Only the rows that are done, and whose condition asks about a place that no rule asks about
+    ///
+    /// Whether it asks the same is for a person to see.
+    #[arg(long, conflicts_with = "missing")]
+    conditions: bool,
     /// One map of the guide, row by row
-    #[arg(long, value_name = "MAP", conflicts_with = "missing")]
+    #[arg(long, value_name = "MAP", conflicts_with_all = ["missing", "conditions"])]
     map: Option<String>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
@@ -74,9 +80,10 @@ pub(crate) fn run(args: &Args) -> CommandOutcome {
         return one(&coverage, name, args.format);
     }
     match args.format {
-        Format::Json => output::print_json(&all(&coverage, args.missing))?,
+        Format::Json => output::print_json(&all(&coverage, args))?,
         Format::Markdown => output::print(&coverage.markdown())?,
         Format::Text if args.missing => output::print(&coverage.missing())?,
+        Format::Text if args.conditions => output::print(&coverage.conditions())?,
         Format::Text => output::print(&coverage.text())?,
     }
     let missing = args.missing && coverage.counts(None).missing > 0;
@@ -90,13 +97,13 @@ fn one(coverage: &Coverage, name: &str, format: Format) -> CommandOutcome {
         )));
     };
     match format {
-        Format::Json => output::print_json(&map_json(map, false))?,
+        Format::Json => output::print_json(&map_json(map, |_| true))?,
         Format::Text | Format::Markdown => output::print(&map.text())?,
     }
     Ok(Verdict::Good)
 }
 
-fn all(coverage: &Coverage, missing: bool) -> Value {
+fn all(coverage: &Coverage, args: &Args) -> Value {
     let kinds = [
         ("message", GuideKind::Message),
         ("segment", GuideKind::Segment),
@@ -108,7 +115,11 @@ fn all(coverage: &Coverage, missing: bool) -> Value {
         .map(|(name, kind)| (name.to_owned(), counts_json(&coverage.counts(Some(kind)))))
         .collect();
     counts.insert("all".to_owned(), counts_json(&coverage.counts(None)));
-    let maps = coverage.maps.iter().map(|map| map_json(map, missing));
+    let wanted = |row: &RowCoverage| {
+        (!args.missing || matches!(row.outcome, Outcome::Missing { .. }))
+            && (!args.conditions || !row.unasked.is_empty())
+    };
+    let maps = coverage.maps.iter().map(|map| map_json(map, wanted));
     json!({ "counts": counts, "maps": maps.collect::<Vec<_>>() })
 }
 
@@ -121,9 +132,8 @@ fn counts_json(counts: &CoverageCounts) -> Value {
     value
 }
 
-fn map_json(map: &MapCoverage, missing: bool) -> Value {
-    let rows = map.rows.iter();
-    let rows = rows.filter(|row| !missing || matches!(row.outcome, Outcome::Missing { .. }));
+fn map_json(map: &MapCoverage, wanted: impl Fn(&RowCoverage) -> bool) -> Value {
+    let rows = map.rows.iter().filter(|row| wanted(row));
     json!({
         "kind": map.kind,
         "map": map.map,
