@@ -56,6 +56,8 @@ pub enum Kind {
     /// A reference to resource number `n` of the Bundle being built. Written as `{"reference": "..."}` under any name
     /// but `reference`, and as the bare string under that, so that a display or an identifier can stand beside it.
     Reference(u32),
+    /// The address of resource number `n`, as a text: what a reference to it says, in an element of type uri or url.
+    Address(u32),
     /// A `null`: a hole in an array of primitives (<https://hl7.org/fhir/R4/json.html#primitive>), never written elsewhere.
     Null,
 }
@@ -79,6 +81,9 @@ pub struct Tree {
     local: LocalNames,
 }
 
+/// What `second` of a reference is when only the address is written.
+const ADDRESS: u32 = 1;
+
 /// No link. An arena never gets that long: its nodes would fill 100 GB.
 const NONE: u32 = u32::MAX;
 
@@ -101,7 +106,7 @@ struct Node {
     graft: u16,
     /// Containers: first child. Strings and numbers: start in the text. Booleans and references: the value.
     first: u32,
-    /// Containers: last child. Strings and numbers: length of the text.
+    /// Containers: last child. Strings and numbers: length of the text. References: [`ADDRESS`] or [`NONE`].
     second: u32,
     next: u32,
     origin: u32,
@@ -200,6 +205,11 @@ impl Tree {
         self.add(parent, Tag::Reference, key, resource, NONE)
     }
 
+    /// Adds the address of resource number `resource`, see [`Kind::Address`].
+    pub fn add_address(&mut self, parent: NodeId, key: Key, resource: u32) -> NodeId {
+        self.add(parent, Tag::Reference, key, resource, ADDRESS)
+    }
+
     /// Adds a `null` to an object; only a reader has a use for it, since it is never written.
     pub fn add_null(&mut self, parent: NodeId, key: Key) -> NodeId {
         self.add(parent, Tag::Null, key, NONE, NONE)
@@ -233,6 +243,11 @@ impl Tree {
     /// Appends a reference to an array, as [`Tree::add_reference`].
     pub fn push_reference(&mut self, parent: NodeId, resource: u32) -> NodeId {
         self.add_reference(parent, NO_KEY, resource)
+    }
+
+    /// Appends the address of a resource to an array, as [`Tree::add_address`].
+    pub fn push_address(&mut self, parent: NodeId, resource: u32) -> NodeId {
+        self.add_address(parent, NO_KEY, resource)
     }
 
     /// Appends a `null` to an array: it holds a place beside the same place of `_name`.
@@ -277,6 +292,7 @@ impl Tree {
             Tag::String => Kind::String,
             Tag::Number => Kind::Number,
             Tag::Boolean => Kind::Boolean(node.first != 0),
+            Tag::Reference if node.second == ADDRESS => Kind::Address(node.first),
             Tag::Reference => Kind::Reference(node.first),
             Tag::Null => Kind::Null,
         }
@@ -337,7 +353,7 @@ impl Tree {
             Tag::String | Tag::Number => {
                 a.second == b.second && self.node_text(a) == self.node_text(b)
             }
-            Tag::Boolean | Tag::Reference => a.first == b.first,
+            Tag::Boolean | Tag::Reference => a.first == b.first && a.second == b.second,
             Tag::Null => true,
             Tag::Object | Tag::Array => {
                 let (mut one, mut other) = (a.first, b.first);

@@ -98,7 +98,7 @@ pub(crate) struct Entry {
     /// Instead of the map's own.
     pub key: Option<Identity>,
     /// What other segments call the resource by, who are not in its group.
-    pub called: Option<Identity>,
+    pub called: Vec<Identity>,
     pub origin: OriginId,
 }
 
@@ -190,6 +190,8 @@ pub(crate) enum Part {
     Message,
     Repeat,
     Text(String),
+    /// A text made of the message.
+    Template(Template),
 }
 
 /// Which components of a composite identify it.
@@ -399,6 +401,8 @@ pub(crate) enum Comparison {
 pub(crate) enum Form {
     Number,
     Quantity,
+    Ratio,
+    Range,
     Integer,
     Date,
     Time,
@@ -485,6 +489,10 @@ pub(crate) enum Helper {
     Sections,
     Beside,
     Base64,
+    List,
+    Parts,
+    Before,
+    After,
 }
 
 /// A code table.
@@ -579,6 +587,10 @@ impl Helper {
             "sections" => (Helper::Sections, 2, 13),
             "beside" => (Helper::Beside, 3, 4),
             "base64" => (Helper::Base64, 1, 1),
+            "list" => (Helper::List, 2, 12),
+            "parts" => (Helper::Parts, 2, 2),
+            "before" => (Helper::Before, 2, 2),
+            "after" => (Helper::After, 2, 2),
             _ => return None,
         })
     }
@@ -613,6 +625,10 @@ impl Helper {
         "sections",
         "beside",
         "base64",
+        "list",
+        "parts",
+        "before",
+        "after",
         "if",
         "unless",
     ];

@@ -243,6 +243,11 @@ impl Builder {
                 let text = self.refer("text");
                 json!({ "anyOf": texts(&text) })
             }
+            Takes::Identities => {
+                let text = self.refer("text");
+                let key = json!({ "type": "array", "items": text });
+                json!({ "anyOf": [text, key, { "type": "array", "items": key }] })
+            }
             Takes::Write => words(vocabulary::WRITES),
             Takes::Miss => words(vocabulary::MISSES),
             Takes::Equivalence => json!({ "enum": EQUIVALENCES }),

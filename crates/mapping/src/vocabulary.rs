@@ -32,6 +32,8 @@ pub(crate) enum Takes {
     ResourceType,
     /// A path, or a list of parts.
     Identity,
+    /// A key, or a list of keys that each are a list.
+    Identities,
     /// `update` or `create`.
     Write,
     /// What happens to a code that a table does not list.
@@ -158,12 +160,12 @@ pub(crate) const RULE: Vocabulary = Vocabulary {
         key(
             "ref",
             Takes::ResourceName,
-            "a reference to the resource that the message map calls so; nothing when there is none",
+            "a reference to the resource that the message map calls so, in a url or uri its address; nothing when there is none",
         ),
         key(
             "make",
             Takes::ResourceType,
-            "on a reference: the elements beside it build a new resource of that type",
+            "on a reference, or on a url or uri: the elements beside it build a new resource of that type",
         ),
         KEY,
         WRITE,
@@ -389,8 +391,8 @@ pub(crate) const LINE: Vocabulary = Vocabulary {
         KEY,
         key(
             "called",
-            Takes::Identity,
-            "what segments of other groups find the resource by, with `{ ref: NAME, key: [...] }`",
+            Takes::Identities,
+            "what segments of other groups find the resource by, with `{ ref: NAME, key: [...] }`; several keys as a list of lists",
         ),
         WRITE,
         key(
@@ -463,7 +465,10 @@ pub(crate) const TESTS: &[(&str, &str)] = &[
     ("starts with X", "its text starts so"),
     ("contains X", "X is in its text"),
     ("same as PATH", "both say the same"),
-    ("is number", "also: quantity, integer, date, time, oid, uri"),
+    (
+        "is number",
+        "also: quantity, ratio, range, integer, date, time, oid, uri",
+    ),
 ];
 
 /// The helpers of templates: name, how it is written, what it gives.
@@ -564,6 +569,26 @@ pub(crate) const HELPERS: &[(&str, &str, &str)] = &[
         "OBX-5 of the other OBX near by whose OBX-3 is that and whose OBX-4 is the same as here",
     ),
     ("base64", "base64 TEXT", "the text (UTF-8) in base64"),
+    (
+        "list",
+        "list \", \" PATH PATH",
+        "those that have a value, parted by the first argument",
+    ),
+    (
+        "parts",
+        "parts PATH \", \"",
+        "all parts of a composite that have a value",
+    ),
+    (
+        "before",
+        "before PATH \":\"",
+        "what stands before the first such text; nothing without one",
+    ),
+    (
+        "after",
+        "after PATH \":\"",
+        "what stands behind the first such text; nothing without one",
+    ),
     (
         "if",
         "#if PATH}}...{{else}}...{{/if",

@@ -45,7 +45,7 @@ fn visit(
 
 fn references(tree: &Tree, node: NodeId, targets: &mut Vec<usize>) {
     match tree.kind(node) {
-        Kind::Reference(target) => targets.push(target as usize),
+        Kind::Reference(target) | Kind::Address(target) => targets.push(target as usize),
         Kind::Object | Kind::Array => tree
             .children(node)
             .for_each(|(_, child)| references(tree, child, targets)),

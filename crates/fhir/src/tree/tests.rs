@@ -111,6 +111,11 @@ fn references_are_resolved_when_written() {
         text(&tree, root),
         r#"{"subject":{"reference":"Patient/3"},"focus":[{"reference":"Patient/4"},{"reference":"Patient/5","display":"Lab"}]}"#
     );
+    let url = key(&mut tree, "url", 10);
+    let address = tree.add_address(root, url, 6);
+    assert!(text(&tree, root).ends_with(r#"],"url":"Patient/6"}"#));
+    assert_eq!(tree.kind(address), Kind::Address(6));
+    assert!(!tree.equal(address, tree.get(root, subject.name).unwrap()));
     // Unresolved, only what stands beside the reference is left.
     let mut out = Vec::new();
     assert!(tree.write(focuses, &mut out, &WriteOptions::default()));

@@ -1,6 +1,6 @@
 //! Writing a tree as JSON, in one pass: an element is written at once and taken back if it turns out empty.
 
-use super::{Node, NodeId, Tag, Tree};
+use super::{ADDRESS, Node, NodeId, Tag, Tree};
 use crate::names::NameId;
 
 /// How to write.
@@ -227,7 +227,7 @@ impl Writer<'_> {
         out: &mut Vec<u8>,
     ) -> Wrote {
         let start = out.len();
-        let bare = name == NameId::REFERENCE;
+        let bare = name == NameId::REFERENCE || node.second == ADDRESS;
         if !bare {
             self.key::<PRETTY>(NameId::REFERENCE, level, out);
         }

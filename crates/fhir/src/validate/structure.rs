@@ -259,6 +259,11 @@ impl<'a> Validator<'a> {
         // The `reference` of a Reference that is built is resolved when it is written.
         let built_reference =
             matches!(kind, Kind::Reference(_)) && element.name == NameId::REFERENCE;
+        // So is an address, which only what may hold one has.
+        if let (Kind::Address(target), Primitive::Uri | Primitive::Url) = (kind, primitive) {
+            self.reference_to_entry(target, &[]);
+            return;
+        }
         if !right_form && !built_reference {
             let message = match primitive.json_form() {
                 JsonForm::String => "not a JSON string",

@@ -61,9 +61,9 @@ fn wrong_argument(call: &Call) -> Option<(String, &'static str)> {
     };
     let whole = |text: &str| text.parse::<u32>().is_ok();
     match call.helper {
-        Helper::Join | Helper::Whole | Helper::Authority => {
+        Helper::Join | Helper::Parts | Helper::Whole | Helper::Authority => {
             let paths = match call.helper {
-                Helper::Join => 1,
+                Helper::Join | Helper::Parts => 1,
                 _ => call.arguments.len(),
             };
             let mut given = call.arguments.iter().take(paths);

@@ -26,8 +26,23 @@ impl Compiler {
         Some(Identity { parts })
     }
 
+    /// One key, or a list of keys.
+    pub(crate) fn identities(&mut self, node: &Node, scope: &Scope) -> Vec<Identity> {
+        let keys = node.members();
+        if keys.iter().all(|key| matches!(key.value, Value::List(_))) {
+            return keys
+                .iter()
+                .filter_map(|key| self.identity(key, scope))
+                .collect();
+        }
+        self.identity(node, scope).into_iter().collect()
+    }
+
     fn part(&mut self, node: &Node, scope: &Scope) -> Option<Part> {
         let text = self.text_of(node, "a part of a key")?;
+        if text.contains("{{") {
+            return Some(Part::Template(self.template(node, scope)?));
+        }
         match (&node.value, text) {
             (_, "sender") => return Some(Part::Sender),
             (_, "message") => return Some(Part::Message),

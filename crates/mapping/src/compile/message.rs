@@ -267,7 +267,7 @@ impl Compiler {
             set: Vec::new(),
             write: None,
             key: None,
-            called: None,
+            called: Vec::new(),
             origin: self.origin(key.span),
         };
         if !v2::is_segment(name) {
@@ -381,13 +381,13 @@ impl Compiler {
             segment: Some(segment),
             current: None,
         };
-        let (mut when, mut write, mut identity, mut called) = (None, None, None, None);
+        let (mut when, mut write, mut identity, mut called) = (None, None, None, Vec::new());
         for (key, value) in pairs {
             match key.text().unwrap_or_default() {
                 "when" => when = self.condition(value, &scope),
                 "write" => write = self.write_mode(value),
                 "key" => identity = self.identity(value, &scope),
-                "called" => called = self.identity(value, &scope),
+                "called" => called = self.identities(value, &scope),
                 word if word.starts_with(|c: char| c.is_ascii_uppercase()) => {}
                 other => self.known_key(key, other, &vocabulary::LINE),
             }

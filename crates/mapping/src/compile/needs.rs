@@ -164,6 +164,11 @@ fn of_call(call: &Call) -> Option<Vec<Access>> {
         }
         Helper::Default => any_of(call.arguments.iter().map(of_argument)),
         // Its separator is read in any case.
+        Helper::List => match call.arguments.split_first()? {
+            (Argument::Text(_), values) => any_of(values.iter().map(of_argument)),
+            _ => None,
+        },
+        // Its separator is read in any case.
         Helper::Join if !matches!(call.arguments.get(1), None | Some(Argument::Text(_))) => None,
         Helper::Join => match call.arguments.first()? {
             Argument::Value(access) => Some(vec![access.all_repetitions()]),

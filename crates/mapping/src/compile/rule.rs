@@ -1,6 +1,7 @@
 //! Rules: keywords and elements of one YAML value, turned into what the engine does.
 
 use fhir::definitions::TypeKind;
+use fhir::primitive::Primitive;
 
 use super::element::{Target, shape};
 use super::layers::{Documents, Kind};
@@ -510,7 +511,7 @@ impl Compiler {
         if let Some(name) = parts.get("ref") {
             let text = self.text_of(name, "the name of a resource")?.to_owned();
             let id = self.known_bound(&text, name.span)?;
-            if target.shape != Shape::Reference {
+            if !links(target) {
                 self.wrong_type(name, target, "a reference");
                 return None;
             }
@@ -740,8 +741,11 @@ impl Compiler {
         Some(id)
     }
 
-    /// The element must be a reference that may point to the type.
+    /// The element must be a reference that may point to the type, or take the address of any resource.
     fn check_reference(&mut self, node: &Node, target: &Target, type_name: &str) -> Option<()> {
+        if links(target) && target.shape != Shape::Reference {
+            return Some(());
+        }
         if target.shape != Shape::Reference {
             self.wrong_type(node, target, &format!("a {type_name} of its own"));
             return None;
@@ -777,6 +781,14 @@ impl Compiler {
             wrong_type_help(type_name),
         );
     }
+}
+
+/// Whether the element takes a reference, or as a uri or url the address of a resource.
+fn links(target: &Target) -> bool {
+    matches!(
+        target.shape,
+        Shape::Reference | Shape::Primitive(Primitive::Uri | Primitive::Url)
+    )
 }
 
 fn wrong_type_help(type_name: &str) -> String {

@@ -499,7 +499,7 @@ impl Found {
         }
         let whole = matches!(
             call.helper,
-            Helper::Whole | Helper::Authority | Helper::Join
+            Helper::Whole | Helper::Join | Helper::Authority | Helper::Parts
         );
         for argument in &call.arguments {
             self.argument(argument, whole);

@@ -89,7 +89,7 @@ fn value(tree: &Tree, package: &Package, node: NodeId) -> Value {
                 .map(|(_, child)| value(tree, package, child));
             return Value::Array(members.collect());
         }
-        Kind::Reference(target) => Text::Reference(target as usize),
+        Kind::Reference(target) | Kind::Address(target) => Text::Reference(target as usize),
         Kind::Boolean(value) => Text::Text(value.to_string()),
         Kind::String | Kind::Number => Text::Text(tree.text(node).to_owned()),
         Kind::Null => Text::Text(String::new()),

@@ -276,7 +276,7 @@ fn values(index: &Index<'_>, cursor: &Cursor<'_>, out: &mut Out) {
 
 fn value_of(index: &Index<'_>, cursor: &Cursor<'_>, takes: Takes, out: &mut Out) {
     match takes {
-        Takes::Path | Takes::Identity | Takes::Fields => paths(cursor, out),
+        Takes::Path | Takes::Identity | Takes::Identities | Takes::Fields => paths(cursor, out),
         Takes::Condition => condition(index, cursor, out),
         Takes::MapName => maps(index, |_| true, out),
         Takes::TableName => {

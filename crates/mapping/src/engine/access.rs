@@ -476,8 +476,13 @@ fn cache_slot(name: [u8; 3], group: GroupId) -> usize {
 pub(crate) fn has_form(text: &str, form: Form) -> bool {
     use hl7v2::dtm::{Tolerance, parse, parse_tm};
     match form {
-        Form::Number => fhir::tree::is_json_number(&super::slot::decimal(text)),
+        Form::Number => {
+            text.bytes().any(|byte| byte.is_ascii_digit())
+                && fhir::tree::is_json_number(&super::slot::decimal(text))
+        }
         Form::Quantity => helpers::quantity(text).is_some(),
+        Form::Ratio => helpers::is_ratio(text),
+        Form::Range => matches!(helpers::range(text), (Some(_), Some(_))),
         Form::Integer => {
             !text.is_empty()
                 && text

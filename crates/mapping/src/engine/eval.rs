@@ -317,7 +317,7 @@ impl<'r> Run<'r> {
                     let resource = self.remembered(rule, here, |run| {
                         run.deeper(|run| run.map_resource(*map, &rule.set, here, origin))
                     });
-                    self.put_resource(slot, resource, origin)
+                    self.put_resource(slot, shape, resource, origin)
                 }
                 _ => self.map(slot, shape, *map, &rule.set, here, origin),
             },
@@ -330,14 +330,14 @@ impl<'r> Run<'r> {
             }
             Body::Ref(name) => match self.bound(*name) {
                 Some(resource) => self
-                    .put_reference(slot, resource, origin)
+                    .put_reference(slot, shape, resource, origin)
                     .min(Emitted::Linked),
                 None => Emitted::Nothing,
             },
             Body::Called(name, key) => match self.called(*name, key, here) {
                 Some(resource) => {
                     self.take_key(key, here);
-                    self.put_reference(slot, resource, origin)
+                    self.put_reference(slot, shape, resource, origin)
                         .min(Emitted::Linked)
                 }
                 None => Emitted::Nothing,
@@ -351,7 +351,7 @@ impl<'r> Run<'r> {
                     let key = make.key.as_ref();
                     run.resource(make.type_name, key, make.write, contents, here, origin)
                 });
-                self.put_resource(slot, resource, origin)
+                self.put_resource(slot, shape, resource, origin)
             }
         }
     }
@@ -379,9 +379,15 @@ impl<'r> Run<'r> {
         }
     }
 
-    fn put_resource(&mut self, slot: Slot, resource: Option<u32>, origin: OriginId) -> Emitted {
+    fn put_resource(
+        &mut self,
+        slot: Slot,
+        shape: Shape,
+        resource: Option<u32>,
+        origin: OriginId,
+    ) -> Emitted {
         match resource {
-            Some(resource) => self.put_reference(slot, resource, origin),
+            Some(resource) => self.put_reference(slot, shape, resource, origin),
             None => Emitted::Nothing,
         }
     }

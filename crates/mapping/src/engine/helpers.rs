@@ -37,14 +37,48 @@ pub(crate) fn quantity(text: &str) -> Option<(&'static str, Cow<'_, str>)> {
     };
     let rest = rest.trim();
     let starts = rest.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
-    let number = decimal(rest);
+    let number = match with_decimal_point(rest) {
+        Some(pointed) => Cow::Owned(decimal(&pointed).into_owned()),
+        None => decimal(rest),
+    };
     (starts && rest.bytes().any(|b| b.is_ascii_digit()) && is_json_number(&number))
         .then_some((comparator, number))
 }
 
-/// Low and high of a reference range: `3.5-5.1`, `3.5 - 5.1`, `<200`, `>=40`, `0.5 to 1.5`.
+/// A number with a decimal comma, with a point: `1,5`. What may as well be thousands (`1,500`) is no such number.
+fn with_decimal_point(text: &str) -> Option<String> {
+    let (whole, fraction) = text.split_once(',')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let unsigned = whole.trim_start_matches(['+', '-']);
+    let decimal = fraction.len() != 3 || unsigned.bytes().all(|b| b == b'0');
+    (digits(unsigned) && digits(fraction) && decimal).then(|| format!("{whole}.{fraction}"))
+}
+
+/// Whether the text is a ratio of two numbers, as titres are: `1:40`, `<1:8`.
+pub(crate) fn is_ratio(text: &str) -> bool {
+    text.split_once(':')
+        .is_some_and(|(numerator, denominator)| {
+            quantity(numerator).is_some() && plain_number(denominator).is_some()
+        })
+}
+
+/// A reference range without the sex it is for: `M: 13-17`, `female 12-15`.
+fn for_anybody(text: &str) -> &str {
+    let word = text.split([':', ' ']).next().unwrap_or_default();
+    let sexed = ["m", "f", "male", "female"]
+        .iter()
+        .any(|sex| word.eq_ignore_ascii_case(sex));
+    let rest = text.get(word.len()..).unwrap_or_default();
+    if sexed {
+        rest.trim_start_matches([':', ' '])
+    } else {
+        text
+    }
+}
+
+/// Low and high of a reference range: `3.5-5.1`, `3.5 - 5.1`, `<200`, `>=40`, `0.5 to 1.5`, `M: 13-17`.
 pub(crate) fn range(text: &str) -> (Option<Cow<'_, str>>, Option<Cow<'_, str>>) {
-    let text = text.trim();
+    let text = for_anybody(text.trim());
     if let Some((comparator, number)) = quantity(text) {
         let number = Some(number);
         return match comparator {
@@ -211,7 +245,7 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["", "positive", "<", "1-2", "5 mg", "1,5"] {
+        for text in ["", "positive", "<", "1-2", "5 mg", "1,500"] {
             assert_eq!(quantity(text), None, "{text}");
         }
     }
@@ -226,8 +260,52 @@ mod tests {
         assert_eq!(range("0.5 to 1.5"), both("0.5", "1.5"));
         assert_eq!(range("<200"), (None, Some("200".into())));
         assert_eq!(range(">=40"), (Some("40".into()), None));
-        for text in ["negative", "7", "", "1-2-3", "a-b"] {
+        assert_eq!(range("3,5-5,1"), both("3.5", "5.1"));
+        assert_eq!(range("M: 13-17"), both("13", "17"));
+        assert_eq!(range("female 12.0 - 15.5"), both("12.0", "15.5"));
+        assert_eq!(range("F:<5"), (None, Some("5".into())));
+        for text in [
+            "negative",
+            "7",
+            "",
+            "1-2-3",
+            "a-b",
+            "M: 13-17, F: 12-15",
+            "M",
+            "mild 1-2",
+        ] {
             assert_eq!(range(text), (None, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn decimal_commas_and_ratios() {
+        let number =
+            |text| quantity(text).map(|(comparator, number)| format!("{comparator}{number}"));
+        for (text, value) in [
+            ("1,5", "1.5"),
+            ("<0,05", "<0.05"),
+            ("0,125", "0.125"),
+            ("-2,75", "-2.75"),
+            ("12,3456", "12.3456"),
+        ] {
+            assert_eq!(number(text).as_deref(), Some(value), "{text}");
+        }
+        for text in [
+            "1,500", "12,345", "1,2,3", "1,", ",5", "1,5a", "+++", "1:40", "3-5",
+        ] {
+            assert_eq!(number(text), None, "{text}");
+        }
+        for (text, ratio) in [
+            ("1:40", true),
+            ("<1:8", true),
+            ("1 : 1280", true),
+            ("1:", false),
+            ("1:<8", false),
+            ("1:2:3", false),
+            ("1/40", false),
+        ] {
+            assert_eq!(is_ratio(text), ratio, "{text}");
         }
     }
 

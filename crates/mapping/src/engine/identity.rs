@@ -76,7 +76,12 @@ impl<'r> Run<'r> {
         here: &Here<'r>,
     ) {
         self.unnamed.push((name, key, resource, *here));
-        let is_steady = |part: &Part| matches!(part, Part::Value(_) | Part::Sender | Part::Text(_));
+        let is_steady = |part: &Part| {
+            matches!(
+                part,
+                Part::Value(_) | Part::Sender | Part::Text(_) | Part::Template(_)
+            )
+        };
         if !key.parts.iter().all(is_steady) {
             self.make_names();
         }
@@ -172,6 +177,13 @@ impl<'r> Run<'r> {
                 }
                 Part::Repeat => repeat = true,
                 Part::Text(part) => text.push_str(part),
+                Part::Template(template) => {
+                    let mut made = String::new();
+                    if let Some(rendered) = self.render(template, here, &mut made) {
+                        text.push_str(rendered.text.as_deref().unwrap_or(&made));
+                        valued = true;
+                    }
+                }
             }
             text.push(END);
         }

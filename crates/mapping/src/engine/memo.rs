@@ -459,6 +459,7 @@ impl Inputs {
                     .for_each(|(access, _)| self.access(*access, top)),
                 Part::Bound(names) => self.bound.extend(names),
                 Part::Repeat | Part::Message => self.unsteady = true,
+                Part::Template(template) => self.template(template, top),
                 Part::Sender | Part::Text(_) => {}
             }
         }

@@ -64,6 +64,8 @@ fn copy(tree: &mut Tree, parent: NodeId, key: Key, node: NodeId) {
         (Kind::Boolean(value), false) => Some(tree.add_boolean(parent, key, value)),
         (Kind::Reference(resource), true) => Some(tree.push_reference(parent, resource)),
         (Kind::Reference(resource), false) => Some(tree.add_reference(parent, key, resource)),
+        (Kind::Address(resource), true) => Some(tree.push_address(parent, resource)),
+        (Kind::Address(resource), false) => Some(tree.add_address(parent, key, resource)),
         (Kind::Null, _) => None,
     };
     let Some(made) = made else { return };

@@ -11,7 +11,7 @@ use hl7v2::Node;
 use super::Run;
 use super::access::Here;
 use super::moment::Moment;
-use crate::plan::{Access, Argument, OriginId};
+use crate::plan::{Access, Argument, OriginId, Shape};
 use crate::report::{ReportCode, ReportIssue};
 
 /// The place a rule's result is put.
@@ -88,10 +88,20 @@ impl<'r> Run<'r> {
         Slot::Element(list.unwrap_or_else(|| tree.add_array(parent, key)))
     }
 
-    pub(crate) fn put_reference(&mut self, slot: Slot, resource: u32, origin: OriginId) -> Emitted {
+    /// A reference to a resource; in an element that takes a text its address.
+    pub(crate) fn put_reference(
+        &mut self,
+        slot: Slot,
+        shape: Shape,
+        resource: u32,
+        origin: OriginId,
+    ) -> Emitted {
         let slot = self.settle(slot);
         let tree = &mut self.state.tree;
+        let address = matches!(shape, Shape::Primitive(_));
         let node = match slot {
+            Slot::Member(parent, key) if address => tree.add_address(parent, key, resource),
+            Slot::Element(parent) if address => tree.push_address(parent, resource),
             Slot::Member(parent, key) => tree.add_reference(parent, key, resource),
             Slot::Element(parent) => tree.push_reference(parent, resource),
             Slot::Into(_) | Slot::Append(..) => return Emitted::Nothing,

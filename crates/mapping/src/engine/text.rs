@@ -173,6 +173,12 @@ impl<'r> Run<'r> {
                 }
                 return None;
             }
+            Helper::List => return self.listed(call, here),
+            Helper::Parts => {
+                let node = self.argument_node(call, 0, here)?;
+                let separator = self.argument(call.arguments.get(1)?, here)?;
+                return self.all_parts(node, &separator);
+            }
             Helper::Lines | Helper::Sections => return self.lines(call, here),
             Helper::Beside => return self.beside(call, here),
             Helper::Later | Helper::Earlier | Helper::Minutes => {
@@ -236,6 +242,15 @@ impl<'r> Run<'r> {
                     .and_then(|argument| self.argument(argument, here));
                 owned(helpers::substring(&text, &start, length.as_deref()))
             }
+            Helper::Before | Helper::After => {
+                let mark = self.argument(arguments.next()?, here)?;
+                let (before, after) = text.split_once(&*mark)?;
+                let part = match call.helper {
+                    Helper::Before => before,
+                    _ => after,
+                };
+                owned(part.trim().to_owned())
+            }
             Helper::Base64 => owned(BASE64_STANDARD.encode(&*text)),
             Helper::System => match arguments.next() {
                 None => Some(self.system(text)),
@@ -292,6 +307,45 @@ impl<'r> Run<'r> {
             ),
         };
         (!text.trim().is_empty()).then_some(text)
+    }
+
+    /// The values that there are, parted by the first argument.
+    fn listed(&mut self, call: &'r Call, here: &Here<'r>) -> Option<Cow<'r, str>> {
+        let (separator, values) = call.arguments.split_first()?;
+        let separator = self.argument(separator, here)?;
+        let mut text: Option<Cow<'r, str>> = None;
+        for value in values {
+            let Some(value) = self.argument(value, here).filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            text = Some(match text {
+                None => value,
+                Some(text) => Cow::Owned(format!("{text}{separator}{value}")),
+            });
+        }
+        text
+    }
+
+    /// The parts of a composite that have a value, of all repetitions on lines of their own.
+    fn all_parts(&mut self, node: Node<'r>, separator: &str) -> Option<Cow<'r, str>> {
+        let mut lines = Vec::new();
+        for repetition in node.repetitions() {
+            let mut texts = Vec::new();
+            for component in (1..=repetition.child_count()).map(|number| repetition.child(number)) {
+                match component.child_count() {
+                    0 | 1 => texts.extend(self.text(component)),
+                    count => {
+                        for number in 1..=count {
+                            texts.extend(self.text(component.child(number)));
+                        }
+                    }
+                }
+            }
+            if !texts.is_empty() {
+                lines.push(texts.join(separator));
+            }
+        }
+        (!lines.is_empty()).then(|| Cow::Owned(lines.join("\n")))
     }
 
     /// What `later`, `earlier` and `minutes` give.

@@ -204,8 +204,10 @@ impl<'r> Run<'r> {
             Bind::Nothing => self.make(entry, type_name, here),
         };
         let Some(resource) = resource else { return };
-        if let (Some(called), Bind::As(name)) = (&entry.called, entry.bind) {
-            self.name_resource(name, called, resource, here);
+        if let Bind::As(name) = entry.bind {
+            for called in &entry.called {
+                self.name_resource(name, called, resource, here);
+            }
         }
         if let Some(when) = &entry.when {
             self.take_condition(when, here);

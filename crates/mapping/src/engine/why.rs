@@ -327,7 +327,10 @@ impl<'r> Run<'r> {
     }
 
     fn why_call(&self, why: &mut Why, at: At, call: &'r Call, here: &Here<'r>) {
-        let whole = matches!(call.helper, Helper::Whole | Helper::Authority);
+        let whole = matches!(
+            call.helper,
+            Helper::Whole | Helper::Authority | Helper::Parts
+        );
         for argument in &call.arguments {
             match argument {
                 Argument::Value(access) if call.helper == Helper::Join => {
@@ -510,6 +513,8 @@ fn form_text(form: Form) -> &'static str {
     match form {
         Form::Number => "number",
         Form::Quantity => "quantity",
+        Form::Ratio => "ratio",
+        Form::Range => "range",
         Form::Integer => "integer",
         Form::Date => "date",
         Form::Time => "time",

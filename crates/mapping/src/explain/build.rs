@@ -487,7 +487,7 @@ fn of_tree(
     };
     let mut fields = numbers(leaves);
     let kind = match tree.kind(leaf.node) {
-        Kind::Reference(_) => ElementKind::Reference,
+        Kind::Reference(_) | Kind::Address(_) => ElementKind::Reference,
         _ if leaf.pointer.ends_with("/resource/resourceType") => {
             fields.clear();
             ElementKind::Constant

@@ -131,7 +131,7 @@ fn share(
     let all_match = nodes.iter().all(|(node, _)| !same(*node).is_empty());
     for (node, parent) in nodes {
         let mut leaves = same(*node);
-        if matches!(tree.kind(*node), Kind::Reference(_)) {
+        if matches!(tree.kind(*node), Kind::Reference(_) | Kind::Address(_)) {
             // What made the resource that it refers to.
             leaves.extend(step.own.iter().chain(&step.inner));
         } else if nodes.len() < 2 || leaves.is_empty() && !quoting.contains(parent) {

@@ -378,6 +378,8 @@ impl<P: Copy> ConditionParser<'_, P> {
             "null" => return Ok(Condition::Null(access)),
             "number" => Form::Number,
             "quantity" => Form::Quantity,
+            "ratio" => Form::Ratio,
+            "range" => Form::Range,
             "integer" => Form::Integer,
             "date" => Form::Date,
             "time" => Form::Time,
@@ -385,7 +387,7 @@ impl<P: Copy> ConditionParser<'_, P> {
             "uri" => Form::Uri,
             other => {
                 return Err(error(token.at, format!("`is {other}` is not known"))
-                    .help("forms are null, number, quantity, integer, date, time, oid and uri; for a value write `= X`"));
+                    .help("forms are null, number, quantity, ratio, range, integer, date, time, oid and uri; for a value write `= X`"));
             }
         };
         Ok(Condition::Is(access, form))

@@ -311,3 +311,74 @@ fn no_resource_refers_to_itself() {
     );
     assert!(made.only("Patient")["link"][0].get("other").is_none());
 }
+
+#[test]
+fn a_part_of_a_key_may_be_a_text_made_of_the_message() {
+    let map = "segment: PID\nmakes: Patient\nkey: [ '{{before PID-3 \".\"}}', \"x\" ]\nidentifier: [ { each: PID-3, map: CX/Identifier } ]\n";
+    let package = compiled(&[("segments/PID/Patient.yaml", map)]);
+    let url = |pid: &str| {
+        let made = convert(
+            &package,
+            &numbered(pid.trim_start_matches("PID|||"), ADMIT, &[pid]),
+        );
+        made.url("Patient").to_owned()
+    };
+    assert_eq!(url("PID|||7.1"), url("PID|||7.2"));
+    assert_ne!(url("PID|||7.1"), url("PID|||8.1"));
+    // Without a text it has no identity of its own.
+    assert_ne!(url("PID|||7"), url("PID|||8"));
+}
+
+#[test]
+fn an_address_is_written_as_references_are() {
+    let rules = "photo:\n  - contentType: text/plain\n    url: { make: Binary, key: [ PID-3, \"photo\" ], contentType: text/plain, data: \"{{base64 PID-5.1}}\" }";
+    let package = patient_package(rules);
+    let made = convert(&package, &message(ADMIT, &["PID|||1^^^A||Roe"]));
+    assert_eq!(
+        made.only("Patient")["photo"][0]["url"],
+        made.url("Binary"),
+        "{}",
+        made.json
+    );
+    assert_eq!(made.only("Binary")["data"], "Um9l");
+    let id = made.only("Binary")["id"].as_str().unwrap().to_owned();
+    // It has no identifiers, so it is written by its id, and a message that is sent twice makes nothing twice.
+    assert_eq!(
+        made.entry("Binary")["request"]["url"],
+        format!("Binary/{id}")
+    );
+    assert_eq!(made.entry("Binary")["request"]["method"], "PUT");
+    let text = message(ADMIT, &["PID|||1^^^A||Roe"]);
+    let (parsed, _) = hl7v2::parse(text.as_bytes()).unwrap();
+    let mut converter = package.converter();
+    let conversion = converter.convert(&parsed, &Context::default()).unwrap();
+    for (kind, ids) in [
+        (fhir::bundle::BundleKind::Transaction, Ids::Client),
+        (fhir::bundle::BundleKind::Batch, Ids::Conditional),
+    ] {
+        let options = BundleOptions {
+            kind,
+            ids,
+            ..BundleOptions::default()
+        };
+        let mut out = Vec::new();
+        conversion.write_bundle(&options, &mut out).unwrap();
+        let bundle: Value = serde_json::from_slice(&out).unwrap();
+        let entries = bundle["entry"].as_array().unwrap();
+        let place = |type_name: &str| {
+            let of_type = |entry: &Value| entry["resource"]["resourceType"] == type_name;
+            entries.iter().position(of_type).unwrap()
+        };
+        let patient = &entries[place("Patient")]["resource"];
+        assert_eq!(patient["photo"][0]["url"], format!("Binary/{id}"));
+        if kind == fhir::bundle::BundleKind::Batch {
+            assert!(
+                place("Binary") < place("Patient"),
+                "what is named comes first"
+            );
+        }
+    }
+    let none = convert(&package, &message(ADMIT, &["PID|||1^^^A"]));
+    assert!(none.all("Binary").is_empty());
+    assert!(none.only("Patient").get("photo").is_none());
+}

@@ -492,3 +492,31 @@ fn a_resource_is_found_again_by_what_it_is_called() {
         assert_eq!(from.is_null(), !found, "{parent}");
     }
 }
+
+#[test]
+fn a_resource_may_have_several_names() {
+    let files = [
+        (
+            "messages/ORU_R01.yaml",
+            "message: ORU_R01\nmap:\n  - PATIENT_RESULT:\n      - ORDER_OBSERVATION:\n          - OBSERVATION:\n              - OBX: OBX/Observation as observation\n                called: [ [OBR-3, OBX-3], [OBR-3, \"sub-id\", OBX-4] ]\n",
+        ),
+        (
+            "segments/OBX/Observation.yaml",
+            "segment: OBX\nmakes: Observation\nkey: [OBR-3, OBX-3, OBX-4, repeat]\nstatus: final\ncode: { text: \"{{OBX-5}}\" }\nderivedFrom: [ { ref: observation, key: [OBR-3, OBX-17] } ]\nhasMember: [ { when: OBX-4 contains \".\", ref: observation, key: [OBR-3, \"sub-id\", '{{before OBX-4 \".\"}}'] } ]\n",
+        ),
+    ];
+    let package = package(&[with(&files)]);
+    let segments = [
+        "PID|||1",
+        "OBR|1||1^LAB|A^Culture^L",
+        "OBX|1|ST|A^Culture^L|1|first",
+        "OBX|2|ST|B^Penicillin^L|1.1|S||||||||||||A^Culture^L",
+        "OBX|3|ST|C^Ampicillin^L|2.1|R||||||||||||D^None^L",
+    ];
+    let made = convert(&package, &message(RESULT, &segments));
+    let (observations, urls) = (made.all("Observation"), made.urls("Observation"));
+    assert_eq!(observations[1]["derivedFrom"][0]["reference"], urls[0]);
+    assert_eq!(observations[1]["hasMember"][0]["reference"], urls[0]);
+    assert!(observations[2].get("derivedFrom").is_none());
+    assert!(observations[2].get("hasMember").is_none());
+}

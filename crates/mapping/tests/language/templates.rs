@@ -61,6 +61,15 @@ fn every_helper() {
         ("{{earlier PID-7 \"2\" \"d\"}}", "198504100730+0100"),
         ("{{minutes \"1.5\" \"hours\"}}", "90"),
         ("{{base64 PID-5.1}}", "Um9l"),
+        ("{{list \", \" PID-6 PID-5.2 PID-9 PID-5.1}}", "Ann, Roe"),
+        (
+            "{{list \"\" PID-5.1 (list \"-\" PID-6 PID-8 PID-5.2)}}",
+            "Roef-Ann",
+        ),
+        ("{{parts PID-21 \"/\"}}", "a/b/c\nd"),
+        ("{{before PID-17 \"-\"}}", "3.5"),
+        ("{{after PID-17 \"-\"}}", "5.1"),
+        ("{{after PID-11 \" \"}}", "(5)"),
         ("{{default (upper PID-6) (upper PID-8)}}", "F"),
         ("{{#if PID-6}}a{{else if PID-8}}b{{else}}c{{/if}}", "b"),
         ("{{#unless PID-6}}a{{/unless}}", "a"),
@@ -92,6 +101,11 @@ fn every_helper() {
         "{{whole PID-6}}",
         "{{default PID-6 PID-9}}",
         "{{digits PID-5}}",
+        "{{list \", \" PID-6 PID-9}}",
+        "{{parts PID-6 \" \"}}",
+        "{{before PID-17 \"/\"}}",
+        "{{after PID-17 \".1\"}}",
+        "{{before PID-17 \"3\"}}",
     ] {
         assert_eq!(text(template, pid), Value::Null, "{template}");
     }

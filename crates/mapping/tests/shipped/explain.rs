@@ -154,7 +154,7 @@ const DROPPED: &[(&str, &str, &str)] = &[
     (
         "oru-r01-document.hl7",
         "OBX-3.3",
-        "PolicyOff PolicyOff ConditionFalse",
+        "PolicyOff PolicyOff PolicyOff",
     ),
 ];
 
