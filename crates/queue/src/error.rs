@@ -62,6 +62,19 @@ pub enum QueueError {
     /// The queue was closed.
     #[error("queue is closed")]
     Closed,
+    /// The broker or the shared home cannot be reached, or did not confirm. Nothing was promised: whoever wanted to
+    /// append sends again, and the record takes effect once.
+    #[error("{0} is not available")]
+    Unavailable(&'static str, #[source] Cause),
+    /// Exchanges or queues at the broker are not what the configuration asks for.
+    #[error("{0}")]
+    Topology(String),
+    /// The bytes of a record are with the broker until something has happened to it.
+    #[error("its bytes are with the broker until it has been delivered or held")]
+    WithTheBroker,
+    /// The database gave a transaction up because of another one. It is tried again; told only when that has no end.
+    #[error("the shared home is too busy: transactions keep colliding")]
+    Entangled,
 }
 
 /// Which bound refuses an append.
@@ -84,6 +97,8 @@ pub enum Class {
     Full,
     /// Storage failure: stop acknowledging, raise an alarm.
     Io,
+    /// Broker or shared home away: refuse new messages for now; it goes on by itself.
+    Unavailable,
     /// Owned by another process.
     Locked,
     /// Damaged data.
@@ -107,12 +122,16 @@ impl QueueError {
         match self {
             Self::Full(_) => Class::Full,
             Self::Io(_) | Self::Stopped => Class::Io,
+            Self::Unavailable(..) | Self::Entangled => Class::Unavailable,
             Self::Locked { .. } => Class::Locked,
             Self::Corrupt(_) => Class::Corrupt,
             Self::NewerSchema { .. } => Class::NewerSchema,
-            Self::Foreign(_) | Self::Invalid(_) | Self::Unsupported(_) | Self::NotFound => {
-                Class::Invalid
-            }
+            Self::Foreign(_)
+            | Self::Invalid(_)
+            | Self::Unsupported(_)
+            | Self::NotFound
+            | Self::Topology(_)
+            | Self::WithTheBroker => Class::Invalid,
             Self::LeaseLost => Class::Lease,
             Self::Closed => Class::Closed,
         }

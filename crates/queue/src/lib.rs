@@ -135,9 +135,11 @@ mod embedded;
 mod error;
 mod faults;
 mod hold;
+mod home;
 mod observer;
 mod options;
 mod queue;
+mod rabbitmq;
 mod record;
 mod status;
 
@@ -150,9 +152,11 @@ pub use self::{
     error::{Bound, Cause, Class, QueueError, Result},
     faults::{Fault, Faults, Point},
     hold::{AuditEntry, Backup, Hold, HoldId, NewAudit, NewHold},
+    home::{Database, Dialect, Home, Row, SqliteHome, Transaction, Value},
     observer::{Commit, Observer},
     options::{Dedup, OnConflict, Options},
     queue::Queue,
+    rabbitmq::{RabbitOptions, RabbitQueue},
     record::{Appended, DEFAULT_LEASE, Lease, LeaseId, NewRecord, Outcome, RecordId, State},
     status::{Check, DestinationStatus, Status},
 };

@@ -120,4 +120,8 @@ pub trait Queue: Send + Sync {
     async fn reencrypt(&self) -> Result<u64> {
         Err(QueueError::Unsupported("encrypt what it holds"))
     }
+
+    /// Ends in order what runs in the background: what others may take over is let go of at once. Nothing is lost
+    /// without it; other nodes just notice later.
+    async fn close(&self) {}
 }

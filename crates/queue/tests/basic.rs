@@ -10,13 +10,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use queue::{Filter, NewRecord, Outcome, Queue, QueueError, Release, State};
+use queue::{Filter, NewRecord, Outcome, QueueError, Release, State};
 use support::*;
 
-#[tokio::test]
-async fn what_goes_in_comes_out_byte_for_byte() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn what_goes_in_comes_out_byte_for_byte(kind: Store) {
+    let queue = kind.open().await;
     let mut bytes = vec![0_u8; 3_000_000];
     bytes
         .iter_mut()
@@ -43,10 +41,8 @@ async fn what_goes_in_comes_out_byte_for_byte() {
     assert_sound(&queue).await;
 }
 
-#[tokio::test]
-async fn only_the_head_of_a_key_is_leased_and_other_keys_run_beside_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn only_the_head_of_a_key_is_leased_and_other_keys_run_beside_it(kind: Store) {
+    let queue = kind.open().await;
     for text in ["a1", "a2", "b1", "a3", "b2"] {
         store(&queue, record(&text[..1], text)).await;
     }
@@ -60,10 +56,8 @@ async fn only_the_head_of_a_key_is_leased_and_other_keys_run_beside_it() {
     assert_sound(&queue).await;
 }
 
-#[tokio::test]
-async fn a_record_with_two_keys_waits_for_both_and_blocks_both() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn a_record_with_two_keys_waits_for_both_and_blocks_both(kind: Store) {
+    let queue = kind.open().await;
     store(&queue, record("a", "a1")).await;
     store(&queue, record("b", "b1")).await;
     let merge = NewRecord {
@@ -92,10 +86,8 @@ async fn a_record_with_two_keys_waits_for_both_and_blocks_both() {
     assert_sound(&queue).await;
 }
 
-#[tokio::test]
-async fn each_destination_has_its_own_position() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn each_destination_has_its_own_position(kind: Store) {
+    let queue = kind.open().await;
     let both = NewRecord {
         destinations: vec!["one".to_owned(), "two".to_owned()],
         ..record("a", "m1")
@@ -133,15 +125,13 @@ async fn each_destination_has_its_own_position() {
     assert_sound(&queue).await;
 }
 
-#[tokio::test]
-async fn a_retry_keeps_its_key_blocked_until_it_is_due_and_counts_when_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn a_retry_keeps_its_key_blocked_until_it_is_due_and_counts_when_told(kind: Store) {
+    let queue = kind.open().await;
     store(&queue, record("a", "a1")).await;
     store(&queue, record("a", "a2")).await;
     let first = lease(&queue, "fhir", 1).await.remove(0);
     queue.settle(first.id, retry_in(300, true)).await.unwrap();
-    assert!(lease(&queue, "fhir", 10).await.is_empty());
+    assert!(queue.lease("fhir", 10, LEASE).await.unwrap().is_empty());
     let begun = Instant::now();
     tokio::time::timeout(Duration::from_secs(5), queue.wait("fhir"))
         .await
@@ -169,10 +159,8 @@ async fn a_retry_keeps_its_key_blocked_until_it_is_due_and_counts_when_told() {
     assert_sound(&queue).await;
 }
 
-#[tokio::test]
-async fn a_parked_record_blocks_its_key_until_released() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn a_parked_record_blocks_its_key_until_released(kind: Store) {
+    let queue = kind.open().await;
     for text in ["a1", "a2", "b1"] {
         store(&queue, record(&text[..1], text)).await;
     }
@@ -207,18 +195,14 @@ async fn a_parked_record_blocks_its_key_until_released() {
     assert_sound(&queue).await;
 }
 
-#[tokio::test]
-async fn an_expired_lease_goes_to_the_next_and_the_late_settle_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn an_expired_lease_goes_to_the_next_and_the_late_settle_is_refused(kind: Store) {
+    let queue = kind.open().await;
     store(&queue, record("a", "a1")).await;
     store(&queue, record("a", "a2")).await;
-    let slow = queue
-        .lease("fhir", 1, Duration::from_millis(50))
+    let slow = lease_for(&queue, "fhir", 1, Duration::from_millis(50))
         .await
-        .unwrap()
         .remove(0);
-    assert!(lease(&queue, "fhir", 10).await.is_empty());
+    assert!(queue.lease("fhir", 10, LEASE).await.unwrap().is_empty());
     tokio::time::timeout(Duration::from_secs(5), queue.wait("fhir"))
         .await
         .unwrap();
@@ -237,15 +221,12 @@ async fn an_expired_lease_goes_to_the_next_and_the_late_settle_is_refused() {
     assert_sound(&queue).await;
 }
 
-#[tokio::test]
-async fn a_pause_holds_across_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn a_pause_holds_across_a_restart(kind: Store) {
+    let queue = kind.open().await;
     store(&queue, record("a", "a1")).await;
     queue.pause("fhir", "wrong credentials").await.unwrap();
     assert!(lease(&queue, "fhir", 10).await.is_empty());
-    drop(queue);
-    let queue = open(folder.path());
+    let queue = kind.reopen(queue).await;
     assert!(lease(&queue, "fhir", 10).await.is_empty());
     assert_eq!(queue.status().await.unwrap().total.queued, 1);
     assert_eq!(
@@ -262,21 +243,19 @@ async fn a_pause_holds_across_a_restart() {
     assert_eq!(drain(&queue, "fhir").await, ["a1"]);
 }
 
-#[tokio::test]
-async fn wait_wakes_for_an_append() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = std::sync::Arc::new(open(folder.path()));
-    assert!(lease(&*queue, "fhir", 10).await.is_empty());
+async fn wait_wakes_for_an_append(kind: Store) {
+    let queue = kind.open().await;
+    assert!(lease(&queue, "fhir", 10).await.is_empty());
     let waiter = tokio::spawn({
         let queue = queue.clone();
         async move {
             queue.wait("fhir").await;
-            lease(&*queue, "fhir", 10).await.len()
+            lease(&queue, "fhir", 10).await.len()
         }
     });
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!waiter.is_finished(), "nothing has happened yet");
-    store(&*queue, record("a", "a1")).await;
+    store(&queue, record("a", "a1")).await;
     assert_eq!(
         tokio::time::timeout(Duration::from_secs(5), waiter)
             .await
@@ -286,10 +265,8 @@ async fn wait_wakes_for_an_append() {
     );
 }
 
-#[tokio::test]
-async fn a_filtered_delivery_counts_as_filtered_and_its_key_moves_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn a_filtered_delivery_counts_as_filtered_and_its_key_moves_on(kind: Store) {
+    let queue = kind.open().await;
     store(&queue, record("a", "a1")).await;
     store(&queue, record("a", "a2")).await;
     let first = lease(&queue, "fhir", 1).await.remove(0);
@@ -308,10 +285,8 @@ async fn a_filtered_delivery_counts_as_filtered_and_its_key_moves_on() {
     assert_sound(&queue).await;
 }
 
-#[tokio::test]
-async fn a_batch_with_a_bad_record_stores_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn a_batch_with_a_bad_record_stores_nothing(kind: Store) {
+    let queue = kind.open().await;
     let bad = NewRecord {
         destinations: vec![String::new()],
         ..record("a", "a2")
@@ -321,13 +296,26 @@ async fn a_batch_with_a_bad_record_stores_nothing() {
     assert_eq!(queue.status().await.unwrap().records, 0);
 }
 
-#[tokio::test]
-async fn debug_shows_no_content() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn debug_shows_no_content(kind: Store) {
+    let queue = kind.open().await;
     let new = record("MRN-CANARY", "PID|CANARY");
     store(&queue, new.clone()).await;
     let leases = lease(&queue, "fhir", 1).await;
     let shown = format!("{new:?} {leases:?} {queue:?}");
     assert!(!shown.contains("CANARY"), "{shown}");
 }
+
+each_store!(
+    what_goes_in_comes_out_byte_for_byte,
+    only_the_head_of_a_key_is_leased_and_other_keys_run_beside_it,
+    a_record_with_two_keys_waits_for_both_and_blocks_both,
+    each_destination_has_its_own_position,
+    a_retry_keeps_its_key_blocked_until_it_is_due_and_counts_when_told,
+    a_parked_record_blocks_its_key_until_released,
+    an_expired_lease_goes_to_the_next_and_the_late_settle_is_refused,
+    a_pause_holds_across_a_restart,
+    wait_wakes_for_an_append,
+    a_filtered_delivery_counts_as_filtered_and_its_key_moves_on,
+    a_batch_with_a_bad_record_stores_nothing,
+    debug_shows_no_content
+);

@@ -10,14 +10,12 @@ mod support;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use queue::{
-    EmbeddedQueue, Filter, NewRecord, Queue, QueueError, RecordId, Replay, Retention, State,
-};
+use queue::{Filter, NewRecord, Queue, QueueError, RecordId, Replay, Retention, State};
 use support::*;
 
 /// Ten records, for two destinations, settled in all ways.
-async fn filled(folder: &std::path::Path) -> EmbeddedQueue {
-    let queue = open(folder);
+async fn filled(kind: &Store) -> Opened {
+    let queue = kind.open().await;
     for number in 0..10_i64 {
         let kind = if number % 2 == 0 {
             "ORU^R01"
@@ -44,8 +42,8 @@ async fn filled(folder: &std::path::Path) -> EmbeddedQueue {
     queue
 }
 
-async fn found(queue: &impl Queue, filter: Filter) -> Vec<(i64, String)> {
-    let lines = queue.list(&filter).await.unwrap();
+async fn found(queue: &impl Look, filter: Filter) -> Vec<(i64, String)> {
+    let lines = queue.queue().list(&filter).await.unwrap();
     lines
         .into_iter()
         .map(|line| (line.record.0, line.destination.unwrap_or_default()))
@@ -59,10 +57,8 @@ fn at(destination: &str) -> Filter {
     }
 }
 
-#[tokio::test]
-async fn every_condition_of_a_filter_counts() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = filled(folder.path()).await;
+async fn every_condition_of_a_filter_counts(kind: Store) {
+    let queue = filled(&kind).await;
     let all = found(&queue, Filter::default()).await;
     assert_eq!(all.len(), 20);
     let ids = |lines: Vec<(i64, String)>| lines.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
@@ -115,6 +111,10 @@ async fn every_condition_of_a_filter_counts() {
         ..at("two")
     };
     assert_eq!(ids(found(&queue, filter).await), [3, 7]);
+    if !kind.is_embedded() {
+        // What waits is with the broker, as what is queued is.
+        return;
+    }
     // What waits has been looked at: look, then list.
     assert!(
         lease(&queue, "one", 10).await.is_empty() || queue.status().await.unwrap().mismatch == 0
@@ -126,10 +126,8 @@ async fn every_condition_of_a_filter_counts() {
     assert!(!found(&queue, filter).await.is_empty());
 }
 
-#[tokio::test]
-async fn pages_follow_each_other_without_gap_or_overlap() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = filled(folder.path()).await;
+async fn pages_follow_each_other_without_gap_or_overlap(kind: Store) {
+    let queue = filled(&kind).await;
     let mut filter = Filter {
         limit: 3,
         ..Filter::default()
@@ -145,10 +143,8 @@ async fn pages_follow_each_other_without_gap_or_overlap() {
     assert_eq!(all, found(&queue, Filter::default()).await);
 }
 
-#[tokio::test]
-async fn show_tells_each_delivery_and_a_missing_record_is_named_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = filled(folder.path()).await;
+async fn show_tells_each_delivery_and_a_missing_record_is_named_so(kind: Store) {
+    let queue = filled(&kind).await;
     let detail = queue.show(RecordId(1)).await.unwrap();
     assert_eq!(
         (detail.size, detail.ack_bytes, detail.ordering_keys),
@@ -175,10 +171,8 @@ async fn show_tells_each_delivery_and_a_missing_record_is_named_so() {
     ));
 }
 
-#[tokio::test]
-async fn a_replay_is_linked_ordered_aimed_and_done_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn a_replay_is_linked_ordered_aimed_and_done_once(kind: Store) {
+    let queue = kind.open().await;
     for number in 0..6 {
         store(&queue, record("p", &format!("m{number}"))).await;
     }
@@ -204,8 +198,7 @@ async fn a_replay_is_linked_ordered_aimed_and_done_once() {
     let done = queue.replay(asked.clone()).await.unwrap();
     assert_eq!((done.matched, done.repeated), (6, false));
     // The same click again, also after a restart.
-    drop(queue);
-    let queue = open(folder.path());
+    let queue = kind.reopen(queue).await;
     let again = queue.replay(asked).await.unwrap();
     assert!(again.repeated);
     assert_eq!(again.records, done.records);
@@ -247,10 +240,8 @@ async fn a_replay_is_linked_ordered_aimed_and_done_once() {
     assert_sound(&queue).await;
 }
 
-#[tokio::test]
-async fn what_is_still_on_its_way_is_not_replayed() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = filled(folder.path()).await;
+async fn what_is_still_on_its_way_is_not_replayed(kind: Store) {
+    let queue = filled(&kind).await;
     let done = queue
         .replay(Replay {
             filter: at("one"),
@@ -342,3 +333,11 @@ async fn retention_takes_the_oldest_that_is_done_and_never_what_is_not() {
     );
     assert_sound(&queue).await;
 }
+
+each_store!(
+    every_condition_of_a_filter_counts,
+    pages_follow_each_other_without_gap_or_overlap,
+    show_tells_each_delivery_and_a_missing_record_is_named_so,
+    a_replay_is_linked_ordered_aimed_and_done_once,
+    what_is_still_on_its_way_is_not_replayed
+);

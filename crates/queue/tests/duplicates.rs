@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use queue::{Appended, Dedup, EmbeddedQueue, NewRecord, OnConflict, Options, Queue, Retention};
 use support::*;
@@ -21,10 +21,10 @@ fn sent(control: &str, text: &str) -> NewRecord {
     }
 }
 
-#[tokio::test]
-async fn three_times_the_same_is_one_record_and_three_equal_acks_also_across_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn three_times_the_same_is_one_record_and_three_equal_acks_also_across_a_restart(
+    kind: Store,
+) {
+    let queue = kind.open().await;
     let id = store(&queue, sent("1", "first")).await;
     // A resend comes with an ACK of its own; the stored one is given.
     let resent = NewRecord {
@@ -39,17 +39,14 @@ async fn three_times_the_same_is_one_record_and_three_equal_acks_also_across_a_r
         queue.append(vec![resent.clone()]).await.unwrap(),
         std::slice::from_ref(&expected)
     );
-    drop(queue);
-    let queue = open(folder.path());
+    let queue = kind.reopen(queue).await;
     assert_eq!(queue.append(vec![resent]).await.unwrap(), [expected]);
     assert_eq!(drain(&queue, "fhir").await, ["first"]);
     assert_sound(&queue).await;
 }
 
-#[tokio::test]
-async fn duplicates_within_one_batch_are_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn duplicates_within_one_batch_are_found(kind: Store) {
+    let queue = kind.open().await;
     let answers = queue
         .append(vec![sent("1", "a"), sent("1", "a"), sent("2", "a")])
         .await
@@ -67,10 +64,8 @@ async fn duplicates_within_one_batch_are_found() {
     assert!(matches!(answers[2], Appended::Stored(_)));
 }
 
-#[tokio::test]
-async fn duplicates_in_flight_at_once_are_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = Arc::new(open(folder.path()));
+async fn duplicates_in_flight_at_once_are_found(kind: Store) {
+    let queue = kind.open().await;
     let tasks: Vec<_> = (0..64)
         .map(|_| {
             let queue = queue.clone();
@@ -92,13 +87,11 @@ async fn duplicates_in_flight_at_once_are_found() {
         }
     }
     assert_eq!(stored, 1);
-    assert_eq!(drain(&*queue, "fhir").await, ["same"]);
+    assert_eq!(drain(&queue, "fhir").await, ["same"]);
 }
 
-#[tokio::test]
-async fn the_same_key_with_other_bytes_is_processed_and_flagged() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn the_same_key_with_other_bytes_is_processed_and_flagged(kind: Store) {
+    let queue = kind.open().await;
     let first = store(&queue, sent("1", "one")).await;
     let answer = queue
         .append(vec![sent("1", "two")])
@@ -204,10 +197,8 @@ async fn outside_the_window_of_time_or_count_a_key_is_new_again() {
     store(&queue, sent("1", "a")).await;
 }
 
-#[tokio::test]
-async fn what_retention_removed_is_no_longer_known() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn what_retention_removed_is_no_longer_known(kind: Store) {
+    let queue = kind.open().await;
     store(&queue, sent("1", "a")).await;
     drain(&queue, "fhir").await;
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -220,10 +211,8 @@ async fn what_retention_removed_is_no_longer_known() {
     assert_sound(&queue).await;
 }
 
-#[tokio::test]
-async fn a_replay_is_never_taken_for_a_duplicate() {
-    let folder = tempfile::tempdir().unwrap();
-    let queue = open(folder.path());
+async fn a_replay_is_never_taken_for_a_duplicate(kind: Store) {
+    let queue = kind.open().await;
     let id = store(&queue, sent("1", "a")).await;
     drain(&queue, "fhir").await;
     queue.replay(queue::Replay::default()).await.unwrap();
@@ -237,3 +226,12 @@ async fn a_replay_is_never_taken_for_a_duplicate() {
         }
     );
 }
+
+each_store!(
+    three_times_the_same_is_one_record_and_three_equal_acks_also_across_a_restart,
+    duplicates_within_one_batch_are_found,
+    duplicates_in_flight_at_once_are_found,
+    the_same_key_with_other_bytes_is_processed_and_flagged,
+    what_retention_removed_is_no_longer_known,
+    a_replay_is_never_taken_for_a_duplicate
+);

@@ -40,13 +40,13 @@ use self::{
     desk::Desk,
     leases::Leases,
     load::LoadError,
-    lock::Lock,
     readers::Readers,
     request::{Ask, Request},
     room::Room,
     signal::Signals,
     writer::Writer,
 };
+pub(crate) use self::{clock::wall_ms, lane::lanes, lock::Lock};
 use crate::{
     browse::{Filter, RecordDetail, RecordSummary, Release, Replay, Replayed, Retained, Retention},
     error::{QueueError, Result},

@@ -1,10 +1,19 @@
 //! What the tests share. Invented content only.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use queue::{Appended, EmbeddedQueue, Lease, NewRecord, Options, Outcome, Queue, RecordId};
+use queue::{
+    Appended, EmbeddedQueue, Home, Lease, NewRecord, Options, Outcome, Queue, RabbitOptions,
+    RabbitQueue, RecordId, SqliteHome,
+};
+
+pub mod broker;
 
 pub const LEASE: Duration = Duration::from_secs(60);
 
@@ -46,15 +55,43 @@ pub fn hash(bytes: &[u8]) -> [u8; 32] {
     hash
 }
 
-pub async fn store(queue: &impl Queue, record: NewRecord) -> RecordId {
-    match queue.append(vec![record]).await.unwrap().remove(0) {
+pub async fn store(queue: &impl Look, record: NewRecord) -> RecordId {
+    let appended = queue.queue().append(vec![record]).await.unwrap();
+    match appended.into_iter().next().unwrap() {
         Appended::Stored(id) => id,
         other => panic!("not stored: {other:?}"),
     }
 }
 
-pub async fn lease(queue: &impl Queue, destination: &str, max: usize) -> Vec<Lease> {
-    queue.lease(destination, max, LEASE).await.unwrap()
+pub async fn lease(queue: &impl Look, destination: &str, max: usize) -> Vec<Lease> {
+    lease_for(queue, destination, max, LEASE).await
+}
+
+/// What can be leased now, by record. A broker needs a moment to hand out what it has.
+pub async fn lease_for(
+    queue: &impl Look,
+    destination: &str,
+    max: usize,
+    time: Duration,
+) -> Vec<Lease> {
+    let mut all = Vec::new();
+    let mut quiet_at = Instant::now() + queue.grace();
+    loop {
+        let found = queue
+            .queue()
+            .lease(destination, max - all.len(), time)
+            .await
+            .unwrap();
+        if !found.is_empty() {
+            quiet_at = Instant::now() + queue.grace() / 3;
+        }
+        all.extend(found);
+        if all.len() == max || Instant::now() >= quiet_at {
+            all.sort_by_key(|lease: &Lease| lease.record);
+            return all;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 pub fn texts(leases: &[Lease]) -> Vec<String> {
@@ -98,7 +135,7 @@ pub fn now_ms() -> i64 {
 }
 
 /// Leases and delivers until nothing is left; the texts in the order of delivery.
-pub async fn drain(queue: &impl Queue, destination: &str) -> Vec<String> {
+pub async fn drain(queue: &impl Look, destination: &str) -> Vec<String> {
     let mut all = Vec::new();
     loop {
         let leases = lease(queue, destination, 16).await;
@@ -107,15 +144,149 @@ pub async fn drain(queue: &impl Queue, destination: &str) -> Vec<String> {
         }
         all.extend(texts(&leases));
         for lease in leases {
-            queue.settle(lease.id, delivered()).await.unwrap();
+            queue.queue().settle(lease.id, delivered()).await.unwrap();
         }
     }
 }
 
 /// The books are right, by themselves and by a recount.
-pub async fn assert_sound(queue: &impl Queue) {
-    let check = queue.check(true).await.unwrap();
+pub async fn assert_sound(queue: &impl Look) {
+    let check = queue.queue().check(true).await.unwrap();
     assert!(check.is_sound(), "{check:?}");
-    let status = queue.status().await.unwrap();
+    let status = queue.queue().status().await.unwrap();
     assert_eq!(status.mismatch, 0, "{status:?}");
+}
+
+/// A kind of store, with a place of its own.
+pub enum Store {
+    Embedded(tempfile::TempDir),
+    RabbitMq {
+        home: tempfile::TempDir,
+        prefix: &'static str,
+    },
+}
+
+/// A queue of any kind.
+#[derive(Clone)]
+pub struct Opened {
+    queue: Arc<dyn Queue>,
+    grace: Duration,
+    shown: String,
+}
+
+/// What the helpers need to know of a queue.
+pub trait Look {
+    fn queue(&self) -> &dyn Queue;
+
+    /// How long to wait for something to lease.
+    fn grace(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl<T: Queue> Look for T {
+    fn queue(&self) -> &dyn Queue {
+        self
+    }
+}
+
+impl Look for Opened {
+    fn queue(&self) -> &dyn Queue {
+        self.queue.as_ref()
+    }
+
+    fn grace(&self) -> Duration {
+        self.grace
+    }
+}
+
+impl std::ops::Deref for Opened {
+    type Target = dyn Queue;
+
+    fn deref(&self) -> &(dyn Queue + 'static) {
+        self.queue.as_ref()
+    }
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl Store {
+    pub fn embedded() -> Self {
+        Self::Embedded(tempfile::tempdir().unwrap())
+    }
+
+    /// On the broker of this test file; `prefix` keeps the tests apart.
+    pub fn rabbitmq(prefix: &'static str) -> Self {
+        Self::RabbitMq {
+            home: tempfile::tempdir().unwrap(),
+            prefix,
+        }
+    }
+
+    pub fn is_embedded(&self) -> bool {
+        matches!(self, Self::Embedded(_))
+    }
+
+    pub async fn open(&self) -> Opened {
+        match self {
+            Self::Embedded(folder) => {
+                let queue = open(folder.path());
+                Opened {
+                    shown: format!("{queue:?}"),
+                    queue: Arc::new(queue),
+                    grace: Duration::ZERO,
+                }
+            }
+            Self::RabbitMq { home, prefix } => {
+                let options = RabbitOptions {
+                    prefix: (*prefix).to_owned(),
+                    partitions: 2,
+                    ..RabbitOptions::new(
+                        &broker::shared().url(),
+                        &["fhir", "one", "two", "archive"],
+                    )
+                };
+                let home = SqliteHome::open(home.path()).unwrap();
+                let home = Home::open(home).await.unwrap();
+                let queue = RabbitQueue::open(options, home).await.unwrap();
+                Opened {
+                    shown: format!("{queue:?}"),
+                    queue: Arc::new(queue),
+                    grace: Duration::from_millis(1_200),
+                }
+            }
+        }
+    }
+
+    /// Closes it and opens it again.
+    pub async fn reopen(&self, queue: Opened) -> Opened {
+        queue.close().await;
+        drop(queue);
+        self.open().await
+    }
+}
+
+/// Makes a test of each function for each kind of store. One that is not named is never used, which the compiler
+/// says.
+#[macro_export]
+macro_rules! each_store {
+    ($($name:ident),+ $(,)?) => {
+        mod embedded {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name($crate::support::Store::embedded()).await;
+            })+
+        }
+
+        mod rabbitmq {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name($crate::support::Store::rabbitmq(stringify!($name))).await;
+            })+
+        }
+    };
 }
