@@ -29,6 +29,7 @@ mod section;
 mod show;
 mod source;
 pub mod takes;
+pub mod terminology;
 mod units;
 
 pub use destination::Destination;

@@ -27,7 +27,7 @@ mod verdict;
 pub use mapping_step::{MappingStep, Setup};
 pub use observer::DestinationObserver;
 pub use publisher::Publisher;
-pub(crate) use stack_config::{signing_keys, stack_config};
+pub(crate) use stack_config::{client_tls, credential, signing_keys, stack_config};
 
 use mapping_step::{MapFailure, Mapped};
 use pace::Pace;
@@ -227,6 +227,12 @@ impl Dispatcher {
                 return Verdict::Park {
                     reason: "code-miss",
                     detail,
+                };
+            }
+            Err(MapFailure::Terminology(why)) => {
+                return Verdict::Park {
+                    reason: "terminology",
+                    detail: why.to_string(),
                 };
             }
             Err(failure) => return Verdict::poison(failure.reason(), failure.detail()),

@@ -16,12 +16,14 @@ mod listener;
 mod package;
 mod queue_observer;
 mod route;
+mod terminology;
 
 pub use destination::DestinationEvents;
 pub use listener::ListenerEvents;
 pub use package::PackageEvents;
 pub use queue_observer::QueueEvents;
 pub use route::RouteEvents;
+pub use terminology::TerminologyEvents;
 
 use crate::metrics::Metrics;
 
@@ -50,6 +52,11 @@ impl Events {
     /// Events of a route.
     pub fn route(&self, name: &str) -> RouteEvents {
         RouteEvents::new(&self.metrics, name)
+    }
+
+    /// Events of the terminology server of a route.
+    pub fn terminology(&self, route: &str) -> TerminologyEvents {
+        TerminologyEvents::new(&self.metrics, route)
     }
 
     /// Events of a destination.

@@ -28,5 +28,6 @@ pub mod reload;
 pub mod repository;
 pub mod routes;
 pub mod shutdown;
+pub mod terminology;
 pub mod traffic;
 pub mod watch;

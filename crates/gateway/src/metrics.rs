@@ -53,6 +53,7 @@ pub struct Metrics {
     pub(crate) mapping_errors: IntCounterVec,
     pub(crate) unmapped_segments: IntCounterVec,
     pub(crate) code_misses: IntCounterVec,
+    pub(crate) terminology: IntCounterVec,
     pub(crate) validation_issues: IntCounterVec,
     pub(crate) end_to_end: HistogramVec,
     pub(crate) attempts: IntCounterVec,
@@ -290,6 +291,11 @@ impl Metrics {
                 "fhirway_code_lookup_misses_total",
                 "Codes that a table does not have",
                 &["table"],
+            )?,
+            terminology: make.counter(
+                "fhirway_terminology_lookups_total",
+                "Codes that a terminology server was asked for: translated, unknown, failed, remembered",
+                &["route", "outcome"],
             )?,
             validation_issues: make.counter(
                 "fhirway_validation_issues_total",

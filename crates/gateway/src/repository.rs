@@ -34,6 +34,7 @@ mod query;
 mod store;
 #[cfg(test)]
 mod tests;
+mod translate;
 mod validity;
 
 pub use api::router;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+use crate::translate::Translations;
+
 /// What the route and the listener say about a message. Nothing else gets in: no clock, no files, no network.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
@@ -18,6 +20,8 @@ pub struct Context {
     pub naming_base: String,
     /// Policies that differ from the package's defaults.
     pub policies: BTreeMap<String, String>,
+    /// What a terminology server said of codes that tables do not list.
+    pub translations: Translations,
     /// What the message may cost.
     pub limits: Limits,
     /// When it must be done.

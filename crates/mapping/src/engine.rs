@@ -235,6 +235,8 @@ pub(crate) struct Run<'r> {
     pub unnamed: Vec<(BoundId, &'r Identity, u32, access::Here<'r>)>,
     /// Namespaces and universal ids of the message, each with its identifier system.
     pub authorities: Vec<(&'r str, &'r str, Cow<'r, str>)>,
+    /// How many codes were translated by answers of a terminology server, which may be others for the next message.
+    pub translated: Cell<usize>,
 }
 
 impl Converter {
@@ -341,6 +343,7 @@ impl Converter {
             depth: 0,
             unnamed: Vec::new(),
             authorities: Vec::new(),
+            translated: Cell::new(0),
         };
         let done = run.message();
         self.state.answers = run.answers;

@@ -24,6 +24,7 @@ mod show;
 mod syntax;
 pub mod tables;
 pub mod testing;
+mod translate;
 mod vocabulary;
 mod yaml;
 
@@ -39,3 +40,4 @@ pub use report::{CodeMiss, IgnoredCount, MissedCode, Report, ReportCode, ReportI
 pub use sarif::sarif;
 pub use schema::{SchemaKind, schema};
 pub use show::{ShowError, Shown, ShownLine, show};
+pub use translate::{Question, Translation, Translations};

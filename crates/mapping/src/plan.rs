@@ -508,6 +508,8 @@ pub(crate) struct Table {
     /// Codes that are not listed stay what they are, in the target system.
     pub same_rest: bool,
     pub miss: Miss,
+    /// The ConceptMap that a terminology server is asked for codes not listed, or `any`.
+    pub translate: Option<String>,
     /// Further groups of codes, of other coding systems, and those of the table that is asked for the rest.
     pub more: Vec<Table>,
 }
@@ -528,6 +530,7 @@ impl Table {
             default: self.default.clone(),
             same_rest: self.same_rest,
             miss: self.miss,
+            translate: None,
             more: Vec::new(),
         }
     }

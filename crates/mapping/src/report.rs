@@ -59,6 +59,8 @@ pub struct CodeMiss {
 pub struct MissedCode {
     code: Option<Box<str>>,
     system: Option<Box<str>>,
+    /// Of a table that may be asked for.
+    uri: Option<Box<str>>,
 }
 
 /// Longest text that is taken for a code, in bytes.
@@ -76,7 +78,19 @@ impl MissedCode {
         MissedCode {
             code: kept(code),
             system: kept(system),
+            uri: None,
         }
+    }
+
+    /// The same with the URI of its coding system.
+    pub(crate) fn of_system(mut self, uri: &str) -> MissedCode {
+        self.uri = Some(uri.into());
+        self
+    }
+
+    /// The URI of its coding system, where it may be asked for.
+    pub(crate) fn uri(&self) -> Option<&str> {
+        self.uri.as_deref()
     }
 
     /// The code; `None` when the text does not look like one.

@@ -1,14 +1,30 @@
 //! Findings as SARIF 2.1.0, the form that code hosts show beside the lines of a change.
 //! <https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html>
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::diagnostic::{Code, Diagnostic, Severity};
+use crate::package::{Layer, Package};
 
-/// A SARIF log of one run. `version` is that of the tool; files are named as the package was given them.
-pub fn sarif(diagnostics: &[Diagnostic], version: &str) -> Value {
+/// A SARIF log of one run. `version` is that of the tool; files are named as the package was given them, without `base` where
+/// that is the folder they are in: code hosts know files by their paths in the repository.
+pub fn sarif(layers: &[Layer], diagnostics: &[Diagnostic], version: &str, base: &str) -> Value {
+    let mut seen = HashMap::new();
+    let results: Vec<Value> = diagnostics
+        .iter()
+        .map(|found| {
+            let print = fingerprint(layers, found);
+            let number = seen
+                .entry(print.clone())
+                .and_modify(|n| *n += 1)
+                .or_insert(1);
+            result(found, &format!("{print}:{number}"), base)
+        })
+        .collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -19,7 +35,7 @@ pub fn sarif(diagnostics: &[Diagnostic], version: &str) -> Value {
                 "rules": Code::ALL.iter().map(|code| rule(*code)).collect::<Vec<_>>(),
             }},
             "columnKind": "unicodeCodePoints",
-            "results": diagnostics.iter().map(result).collect::<Vec<_>>(),
+            "results": results,
         }],
     })
 }
@@ -36,10 +52,22 @@ fn rule(code: Code) -> Value {
         "shortDescription": { "text": title },
         "fullDescription": { "text": first.replace('\n', " ") },
         "help": { "text": text.trim(), "markdown": text.trim() },
+        "properties": { "tags": ["mapping"], "precision": "very-high" },
     })
 }
 
-fn result(found: &Diagnostic) -> Value {
+/// What tells a finding from others while lines above it come and go: its rule, its file, and the line it stands in.
+fn fingerprint(layers: &[Layer], found: &Diagnostic) -> String {
+    let source = Package::source(layers, &found.file).unwrap_or_default();
+    let line = source.lines().nth(found.line().saturating_sub(1) as usize);
+    let line: String = line.unwrap_or_default().split_whitespace().collect();
+    let text = format!("{} {} {line}", found.code.as_str(), found.file);
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes())
+        .simple()
+        .to_string()
+}
+
+fn result(found: &Diagnostic, print: &str, base: &str) -> Value {
     let level = match found.severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
@@ -54,7 +82,7 @@ fn result(found: &Diagnostic) -> Value {
         "level": level,
         "message": { "text": text },
         "locations": [{ "physicalLocation": {
-            "artifactLocation": { "uri": uri(&found.file) },
+            "artifactLocation": { "uri": uri(&found.file, base) },
             "region": {
                 "startLine": found.line(),
                 "startColumn": found.column(),
@@ -62,11 +90,15 @@ fn result(found: &Diagnostic) -> Value {
                 "endColumn": found.column() + found.length(),
             },
         }}],
+        "partialFingerprints": { "primaryLocationLineHash": print },
     })
 }
 
 /// A path as a URI: relative as it was given, or `file:` when it is absolute.
-fn uri(path: &str) -> String {
+fn uri(path: &str, base: &str) -> String {
+    let inside = path.strip_prefix(base).filter(|_| !base.is_empty());
+    let inside = inside.and_then(|path| path.strip_prefix('/'));
+    let path = inside.unwrap_or(path);
     let mut uri = String::new();
     if path.starts_with('/') {
         uri.push_str("file://");
@@ -84,7 +116,7 @@ fn uri(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Layer, Package, SourceFile};
+    use crate::SourceFile;
 
     #[test]
     fn every_finding_names_its_rule_and_its_region() {
@@ -99,8 +131,9 @@ mod tests {
                 "segment: PID\nmakes: Patient\nbirthdate: \"{{PID-7}}\"\n",
             )],
         };
-        let (_, found) = Package::compile(&[layer]);
-        let log = sarif(&found, "1.2.3");
+        let layers = [layer];
+        let (_, found) = Package::compile(&layers);
+        let log = sarif(&layers, &found, "1.2.3", "");
         let run = &log["runs"][0];
         let result = &run["results"][0];
         let rule = result["ruleIndex"].as_u64().unwrap() as usize;
@@ -120,5 +153,41 @@ mod tests {
                 assert!(rule[text]["text"].as_str().unwrap().len() > 10, "{rule}");
             }
         }
+    }
+
+    #[test]
+    fn a_finding_stays_itself_when_lines_above_it_change() {
+        let log = |above: &str, name: &str, base: &str| {
+            let text = format!("segment: PID\nmakes: Patient\n{above}birthdate: x\ngendr: y\n");
+            let layers = [Layer {
+                name: name.to_owned(),
+                files: vec![SourceFile {
+                    path: "segments/PID/Patient.yaml".to_owned(),
+                    text,
+                }],
+            }];
+            let (_, found) = Package::compile(&layers);
+            sarif(&layers, &found, "1", base)["runs"][0]["results"].clone()
+        };
+        let prints = |results: &Value| -> Vec<String> {
+            let all = results.as_array().unwrap().iter();
+            let print =
+                |one: &Value| one["partialFingerprints"]["primaryLocationLineHash"].to_string();
+            all.map(print).collect()
+        };
+        let (before, after) = (log("", "m", ""), log("about: more\n", "m", ""));
+        assert_eq!(prints(&before), prints(&after));
+        assert_ne!(prints(&before)[0], prints(&before)[1]);
+        let uri = |results: &Value| {
+            results[0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].clone()
+        };
+        assert_eq!(
+            uri(&log("", "/home/ci/repo/maps", "/home/ci/repo")),
+            "maps/segments/PID/Patient.yaml"
+        );
+        assert_eq!(
+            uri(&log("", "/srv/maps", "/home/ci/repo")),
+            "file:///srv/maps/segments/PID/Patient.yaml"
+        );
     }
 }

@@ -290,6 +290,11 @@ pub(crate) const TABLE: Vocabulary = Vocabulary {
             Takes::Miss,
             "for codes not listed when there is no default",
         ),
+        key(
+            "translate",
+            Takes::Text,
+            "the ConceptMap that the route's terminology server is asked for codes not listed: its URL, or `any`",
+        ),
         ROWS,
         GUIDE,
         DEVIATES,

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal, Write},
     path::PathBuf,
+    sync::Arc,
 };
 
 use clap::ValueEnum;
@@ -19,8 +20,11 @@ use super::{
     watch,
 };
 use crate::{
-    config::route::Validation,
+    config::{self, route::Validation},
     convert::{ConvertFailure, Converted, Engine, Settings, is_error},
+    events::Events,
+    metrics::Metrics,
+    terminology::{Asked, Terminology},
 };
 
 mod report;
@@ -39,6 +43,7 @@ Examples:
   fhirway convert --ndjson feed/ -o out.ndjson --report report.ndjson
   fhirway convert --package mappings --package site message.hl7
   fhirway convert --summary feed/                      what the maps leave over, by place
+  fhirway convert --overlay site --terminology https://tx.example.org/r4 message.hl7
   fhirway convert --watch --package mappings message.hl7    again after each change, until Ctrl-C
 
 A message that cannot be converted becomes an OperationOutcome in its place.
@@ -75,6 +80,9 @@ pub(crate) struct Args {
     /// What to do about a Bundle that breaks the FHIR specification
     #[arg(long, value_enum, default_value_t)]
     validate: Check,
+    /// FHIR server that is asked ($translate) for codes that tables with `translate:` do not list
+    #[arg(long, value_name = "URL")]
+    terminology: Option<String>,
     /// Convert again whenever a message or a map changes
     #[arg(long)]
     watch: bool,
@@ -164,6 +172,13 @@ fn once(args: &Args) -> Outcome {
     if let Some(mut report) = report {
         report.flush().map_err(|error| output::closed_or(&error))?;
     }
+    if let Some(trouble) = job
+        .terminology
+        .as_ref()
+        .and_then(|asking| asking.server.trouble())
+    {
+        output::error_text(&format!("warning: {trouble}\n"));
+    }
     if total == 0 {
         return Err(Failure::Usage(
             "there is no *.hl7 file in what was named".to_owned(),
@@ -228,6 +243,13 @@ struct Converter {
     ndjson: bool,
     wants_report: bool,
     wants_summary: bool,
+    terminology: Option<Asking>,
+}
+
+/// A terminology server, and what drives its connections.
+struct Asking {
+    runtime: tokio::runtime::Runtime,
+    server: Terminology,
 }
 
 impl Converter {
@@ -246,6 +268,7 @@ impl Converter {
             ndjson: args.ndjson,
             wants_report: args.report.is_some(),
             wants_summary: args.summary.is_some(),
+            terminology: args.terminology.as_deref().map(Asking::new).transpose()?,
         })
     }
 
@@ -277,9 +300,30 @@ impl Converter {
     }
 
     fn convert(&self, bytes: &[u8]) -> Result<Converted, ConvertFailure> {
+        let Some(asking) = &self.terminology else {
+            return self.convert_in(bytes, &self.context);
+        };
+        let context = || Context {
+            translations: asking.server.known(),
+            ..self.context.clone()
+        };
+        let result = self.convert_in(bytes, &context());
+        let misses = match &result {
+            Ok(converted) => converted.report.code_misses.as_slice(),
+            Err(ConvertFailure::CodeMiss { misses, .. }) => misses,
+            Err(_) => &[],
+        };
+        let asked = asking.server.ask(self.engine.package(), misses);
+        match asking.runtime.block_on(asked) {
+            Asked::Again => self.convert_in(bytes, &context()),
+            Asked::Nothing | Asked::Park(_) => result,
+        }
+    }
+
+    fn convert_in(&self, bytes: &[u8], context: &Context) -> Result<Converted, ConvertFailure> {
         let settings = Settings {
             parse: &self.parse,
-            context: &self.context,
+            context,
             bundle: self.bundle,
             validation: self.validation,
         };
@@ -294,5 +338,20 @@ impl Converter {
         let mut out = Vec::new();
         outcome::write(&errors, !self.ndjson, &mut out);
         out
+    }
+}
+
+impl Asking {
+    fn new(url: &str) -> Result<Self, Failure> {
+        let wrong = |why: String| Failure::Usage(format!("--terminology {url}: {why}"));
+        let metrics = Metrics::new(&[]).map_err(|error| Failure::run(&error))?;
+        let events = Events::new(Arc::new(metrics)).terminology("convert");
+        let runtime = super::runtime()?;
+        let server = {
+            let _inside = runtime.enter();
+            Terminology::new(&config::terminology::Terminology::new(url), events)
+                .map_err(|error| wrong(super::chain(&error)))?
+        };
+        Ok(Self { runtime, server })
     }
 }

@@ -311,7 +311,7 @@ fn address(section: &Section<'_>) -> Address {
     Address::Url(url.trim_end_matches('/').to_owned())
 }
 
-fn headers(section: &Section<'_>) -> Vec<(String, Secret)> {
+pub(super) fn headers(section: &Section<'_>) -> Vec<(String, Secret)> {
     let mut headers = Vec::new();
     for (name, value, origin) in section.secret_map("headers") {
         let usable = http::HeaderName::try_from(name.as_str()).is_ok()

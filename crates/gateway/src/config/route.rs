@@ -9,6 +9,7 @@ use super::{
     problem::{Kind, Problem},
     section::{Problems, Section, nearest},
     source::Origin,
+    terminology::{self, Terminology},
 };
 
 /// One route. The first route in the file that takes a message gets it.
@@ -30,6 +31,8 @@ pub struct Route {
     pub destinations: Vec<String>,
     /// A share of its messages for a test server.
     pub mirror: Option<Mirror>,
+    /// A server that is asked for codes that tables with `translate:` do not list.
+    pub terminology: Option<Terminology>,
     /// What must stay in order.
     pub ordering: Ordering,
     /// What happens to a Bundle that breaks the FHIR specification.
@@ -137,6 +140,7 @@ fn one(name: String, section: Section<'_>) -> Route {
             .collect(),
         destinations,
         mirror: mirror::read(&section),
+        terminology: terminology::read(&section),
         ordering: section
             .choice(
                 "ordering",

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use fhir::bundle::{BundleKind, BundleOptions, Ids};
 use hl7v2::ParseOptions;
 use jiff::tz::TimeZone;
-use mapping::{CodeMiss, Context, Deadline, MessagePredicate};
+use mapping::{CodeMiss, Context, Deadline, MessagePredicate, Package};
 use queue::{Lease, RecordId};
 use upstream::Request;
 
@@ -20,12 +20,19 @@ use crate::{
     misses::Misses,
     packages::Packages,
     receive,
+    terminology::{Asked, Terminology, Unavailable},
 };
 
 /// Why the mapping step cannot be set up; a checked configuration rules it out.
 #[derive(Debug, thiserror::Error)]
-#[error("route `{0}` has no mapping package")]
-pub struct Setup(String);
+pub enum Setup {
+    /// Its layers were not compiled.
+    #[error("route `{0}` has no mapping package")]
+    Package(String),
+    /// Its terminology server.
+    #[error("the terminology server of route `{0}` cannot be used")]
+    Terminology(String, #[source] upstream::ConfigError),
+}
 
 /// Maps records of all routes.
 pub struct MappingStep {
@@ -45,6 +52,7 @@ struct RouteStep {
     config: config::Route,
     overlays: Vec<OverlayStep>,
     mirror: Option<MirrorStep>,
+    terminology: Option<Arc<Terminology>>,
     events: Arc<RouteEvents>,
 }
 
@@ -85,6 +93,8 @@ pub(super) enum MapFailure {
     Convert(ConvertFailure),
     /// A code table says that a person must look first.
     Park(String),
+    /// The terminology server does not answer, and the route waits for it.
+    Terminology(Unavailable),
 }
 
 impl MappingStep {
@@ -100,7 +110,7 @@ impl MappingStep {
     ) -> Result<Self, Setup> {
         let mut routes = BTreeMap::new();
         for route in &config.routes {
-            let setup = || Setup(route.name.clone());
+            let setup = || Setup::Package(route.name.clone());
             for layers in route.layerings() {
                 packages.get(&layers).ok_or_else(setup)?;
             }
@@ -116,10 +126,16 @@ impl MappingStep {
                     policies,
                 });
             }
+            let terminology = route.terminology.as_ref().map(|config| {
+                let server = Terminology::new(config, events.terminology(&route.name));
+                let failed = |error| Setup::Terminology(route.name.clone(), error);
+                server.map(Arc::new).map_err(failed)
+            });
             routes.insert(
                 route.name.clone(),
                 RouteStep {
                     config: route.clone(),
+                    terminology: terminology.transpose()?,
                     mirror: route.mirror.as_ref().map(|mirror| MirrorStep {
                         to: mirror.to.clone(),
                         layers: mirror.packages.clone(),
@@ -187,14 +203,30 @@ impl MappingStep {
         lease: &Lease,
         destination: &Destination,
     ) -> Result<Mapped, MapFailure> {
-        let (step, lease, destination) = (Arc::clone(self), lease.clone(), destination.clone());
-        let mapping = tokio::task::spawn_blocking(move || step.map_now(&lease, &destination));
-        mapping
-            .await
-            .unwrap_or(Err(MapFailure::Convert(ConvertFailure::Panicked)))
+        let attempt = async || {
+            let (step, lease, destination) = (Arc::clone(self), lease.clone(), destination.clone());
+            let mapping = tokio::task::spawn_blocking(move || step.convert(&lease, &destination));
+            mapping
+                .await
+                .unwrap_or(Err(MapFailure::Convert(ConvertFailure::Panicked)))
+        };
+        let mut attempted = attempt().await?;
+        let server = self
+            .routes
+            .get(&lease.route)
+            .and_then(|route| route.terminology.as_ref());
+        if let Some(server) = server {
+            match server.ask(&attempted.package, attempted.misses()).await {
+                Asked::Nothing => {}
+                Asked::Again => attempted = attempt().await?,
+                Asked::Park(why) => return Err(MapFailure::Terminology(why)),
+            }
+        }
+        self.finish(lease, destination, attempted)
     }
 
-    fn map_now(&self, lease: &Lease, destination: &Destination) -> Result<Mapped, MapFailure> {
+    /// What the engine makes of a record, with what is known of its codes so far.
+    fn convert(&self, lease: &Lease, destination: &Destination) -> Result<Attempt, MapFailure> {
         let route = self.routes.get(&lease.route).ok_or(MapFailure::NoRoute)?;
         let (started, time) = (Instant::now(), self.limits.time);
         let listener = self.listeners.get(&lease.listener);
@@ -206,7 +238,6 @@ impl MappingStep {
             .cloned()
             .unwrap_or_default();
         let mirror = route.mirror(&destination.name);
-        let events = mirror.map_or(&route.events, |mirror| &mirror.events);
         let (mut layers, mut policies) = route.choose(&sender, &lease.payload, parse);
         if let Some(mirror) = mirror.filter(|mirror| !mirror.layers.is_empty()) {
             layers = &mirror.layers;
@@ -221,6 +252,11 @@ impl MappingStep {
             zone: listener.and_then(|listener| listener.zone.clone()),
             naming_base: self.naming_base.clone(),
             policies: policies.clone(),
+            translations: route
+                .terminology
+                .as_ref()
+                .map(|server| server.known())
+                .unwrap_or_default(),
             limits: self.limits.engine(),
             deadline: Deadline::new(move || started.elapsed() >= time),
         };
@@ -230,12 +266,31 @@ impl MappingStep {
             bundle: bundle_options(destination),
             validation: route.config.validation,
         };
-        match engine.convert(&lease.payload, &settings) {
+        let result = engine.convert(&lease.payload, &settings);
+        Ok(Attempt {
+            package: Arc::clone(engine.package()),
+            sender: context.sender,
+            started,
+            result,
+        })
+    }
+
+    /// Counts and reports what became of a record.
+    fn finish(
+        &self,
+        lease: &Lease,
+        destination: &Destination,
+        attempt: Attempt,
+    ) -> Result<Mapped, MapFailure> {
+        let route = self.routes.get(&lease.route).ok_or(MapFailure::NoRoute)?;
+        let mirror = route.mirror(&destination.name);
+        let events = mirror.map_or(&route.events, |mirror| &mirror.events);
+        let (started, sender) = (attempt.started, attempt.sender);
+        match attempt.result {
             Ok(converted) => {
                 let missed = &converted.report.code_misses;
                 if mirror.is_none() {
-                    self.misses
-                        .count_record(lease.record, &context.sender, missed);
+                    self.misses.count_record(lease.record, &sender, missed);
                 }
                 report(events, lease.record, &converted, started);
                 if converted.park {
@@ -249,8 +304,7 @@ impl MappingStep {
             Err(failure) => {
                 if let ConvertFailure::CodeMiss { misses, .. } = &failure {
                     if mirror.is_none() {
-                        self.misses
-                            .count_record(lease.record, &context.sender, misses);
+                        self.misses.count_record(lease.record, &sender, misses);
                     }
                     count_misses(events, misses);
                 }
@@ -260,6 +314,25 @@ impl MappingStep {
                 }
                 Err(MapFailure::Convert(failure))
             }
+        }
+    }
+}
+
+/// What the engine made of a record.
+struct Attempt {
+    package: Arc<Package>,
+    sender: String,
+    started: Instant,
+    result: Result<Converted, ConvertFailure>,
+}
+
+impl Attempt {
+    /// The codes that tables do not list.
+    fn misses(&self) -> &[CodeMiss] {
+        match &self.result {
+            Ok(converted) => &converted.report.code_misses,
+            Err(ConvertFailure::CodeMiss { misses, .. }) => misses,
+            Err(_) => &[],
         }
     }
 }
@@ -383,6 +456,7 @@ impl MapFailure {
         match self {
             Self::NoRoute => "no-route",
             Self::Park(_) => "code-miss",
+            Self::Terminology(_) => "terminology",
             Self::Convert(failure) => failure.reason(),
         }
     }
@@ -410,6 +484,7 @@ impl MapFailure {
             }
             Self::Convert(failure) => failure.to_string(),
             Self::Park(detail) => detail.clone(),
+            Self::Terminology(why) => why.to_string(),
         }
     }
 }

@@ -22,19 +22,9 @@ pub(crate) fn stack_config(
         (Address::Embedded, None) | (Address::Exchange(_), _) => String::new(),
     };
     let mut config = upstream::Config::new(base_url);
-    config.auth = match &destination.auth {
-        Auth::None => upstream::Auth::None,
-        Auth::Bearer(secret) => upstream::Auth::Bearer {
-            secret: secret.expose().into(),
-        },
-        Auth::Basic { user, password } => upstream::Auth::Basic {
-            user: user.clone(),
-            secret: password.expose().into(),
-        },
-        Auth::OAuth2(auth) => upstream::Auth::OAuth2(Box::new(oauth2(auth)?)),
-    };
+    config.auth = credential(&destination.auth)?;
     config.allow_plaintext_credentials = destination.allow_plaintext_credentials;
-    config.tls = tls(&destination.tls);
+    config.tls = client_tls(&destination.tls);
     config.connect_timeout = destination.connect_timeout;
     config.deadline = destination.timeout;
     config.concurrency = destination.concurrency;
@@ -50,6 +40,24 @@ pub(crate) fn stack_config(
         .map(|(name, value)| (name.clone(), value.expose().into()))
         .collect();
     Ok(config)
+}
+
+/// What a server wants to see from us.
+///
+/// # Errors
+/// [`ConfigError`]: a signing key that cannot be used.
+pub(crate) fn credential(auth: &Auth) -> Result<upstream::Auth, ConfigError> {
+    Ok(match auth {
+        Auth::None => upstream::Auth::None,
+        Auth::Bearer(secret) => upstream::Auth::Bearer {
+            secret: secret.expose().into(),
+        },
+        Auth::Basic { user, password } => upstream::Auth::Basic {
+            user: user.clone(),
+            secret: password.expose().into(),
+        },
+        Auth::OAuth2(auth) => upstream::Auth::OAuth2(Box::new(oauth2(auth)?)),
+    })
 }
 
 /// The keys that sign for `destination`; `None` where nothing is signed.
@@ -87,7 +95,7 @@ fn oauth2(auth: &OAuth2) -> Result<upstream::OAuth2, ConfigError> {
         proof,
         scope: auth.scope.clone(),
         parameters: auth.parameters.clone(),
-        tls: auth.tls.as_ref().map(tls),
+        tls: auth.tls.as_ref().map(client_tls),
     })
 }
 
@@ -102,7 +110,8 @@ fn load(files: &[PathBuf], jwks_url: &Option<String>) -> Result<SigningKeys, Con
     SigningKeys::load(&keys, jwks_url.clone())
 }
 
-fn tls(tls: &ClientTls) -> upstream::Tls {
+/// Trust and certificate of a client.
+pub(crate) fn client_tls(tls: &ClientTls) -> upstream::Tls {
     upstream::Tls {
         ca_file: tls.ca.clone(),
         client_certificate: match (&tls.certificate, &tls.key) {

@@ -152,6 +152,9 @@ impl Call {
                 Ok(Answer::ok(json))
             }
             (_, ["metadata"]) if get => Ok(Answer::ok(capability::statement().to_owned())),
+            (_, ["ConceptMap", "$translate"]) if get => {
+                repository.translate(&self.query).map(Answer::ok)
+            }
             (_, [type_name]) if get => self.search(repository, type_name, &self.query),
             ("POST", [type_name, "_search"]) => {
                 let form = std::str::from_utf8(&self.body)

@@ -453,6 +453,9 @@ fn links(steps: &[Step<'_>], targets: &[Option<Target>]) -> Links {
 
 /// GET inside a Bundle: a resource or a search.
 fn get(connection: &Connection, url: &str) -> Result<String, Fault> {
+    if let Some(query) = url.strip_prefix("ConceptMap/$translate?") {
+        return super::translate::translate(connection, query);
+    }
     if let Some((type_name, query)) = url.split_once('?') {
         let page = interaction::search(connection, type_name, &Query::parse(query)?)?;
         let entries: Vec<String> = page

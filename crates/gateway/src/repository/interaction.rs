@@ -99,6 +99,14 @@ impl Repository {
         Ok(search(&self.lock(), type_name, &Query::parse(query)?)?.resources)
     }
 
+    /// What `ConceptMap/$translate` answers.
+    ///
+    /// # Errors
+    /// [`Fault::Invalid`], [`Fault::NotFound`], [`Fault::NotSupported`], [`Fault::Storage`].
+    pub(super) fn translate(&self, query: &str) -> Result<String, Fault> {
+        super::translate::translate(&self.lock(), query)
+    }
+
     /// Runs `work` in a transaction that is undone when it fails.
     pub(super) fn atomically<T>(
         &self,

@@ -235,7 +235,7 @@ fn unescape(text: &str) -> String {
     out
 }
 
-fn decode(text: &str) -> Result<String, Fault> {
+pub(super) fn decode(text: &str) -> Result<String, Fault> {
     let spaced = text.replace('+', " ");
     percent_decode_str(&spaced)
         .decode_utf8()

@@ -689,3 +689,57 @@ async fn the_upstream_stack_delivers_to_it() {
     );
     server.abort();
 }
+
+#[tokio::test]
+async fn concept_maps_translate() {
+    let repository = repository();
+    let url = "https://north.example/map";
+    let map = json!({ "resourceType": "ConceptMap", "status": "active", "url": url, "group": [{
+        "source": "urn:s", "target": "urn:t",
+        "element": [{ "code": "a b", "target": [{ "code": "T", "display": "Tee", "equivalence": "equivalent" }] }],
+    }]});
+    let headers = [("content-type", JSON)];
+    let (status, ..) = send(
+        &repository,
+        "POST",
+        "/ConceptMap",
+        &headers,
+        &map.to_string(),
+    )
+    .await;
+    assert_eq!(status, 201);
+    let get = |url: String| json!({ "request": { "method": "GET", "url": url } });
+    let batch = json!({ "resourceType": "Bundle", "type": "batch", "entry": [
+        get(format!("ConceptMap/$translate?url={url}&system=urn:s&code=a%20b&targetsystem=urn:t")),
+        get("ConceptMap/$translate?system=urn:s&code=c".into()),
+        get("ConceptMap/$translate?url=urn:none&system=urn:s&code=c".into()),
+        get("ConceptMap/$translate?system=urn:s".into()),
+        get("ConceptMap/$translate?code=c&reverse=true".into()),
+    ]});
+    let answer = bundle(&repository, &batch.to_string()).unwrap();
+    let parameters = |entry: usize| answer["entry"][entry]["resource"]["parameter"].clone();
+    assert_eq!(parameters(0)[0]["valueBoolean"], true, "{answer}");
+    let concept = &parameters(0)[1]["part"][1]["valueCoding"];
+    assert_eq!(
+        *concept,
+        json!({ "system": "urn:t", "code": "T", "display": "Tee" })
+    );
+    assert_eq!(parameters(1)[0]["valueBoolean"], false);
+    let starts: Vec<&str> = statuses(&answer)
+        .iter()
+        .map(|status| &status[..3])
+        .collect();
+    assert_eq!(starts, ["200", "200", "404", "400", "400"]);
+    let (status, _, alone) = send(
+        &repository,
+        "GET",
+        "/ConceptMap/$translate?system=urn:s&code=a%20b",
+        &[],
+        "",
+    )
+    .await;
+    assert_eq!(
+        (status, &alone["parameter"][0]["valueBoolean"]),
+        (200, &json!(true))
+    );
+}

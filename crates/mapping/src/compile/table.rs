@@ -74,6 +74,20 @@ impl Compiler {
                         table.miss = miss;
                     }
                 }
+                "translate" => {
+                    let text = self.text_of(value, "a ConceptMap").unwrap_or_default();
+                    let (is_url, text) = (text.contains(':'), text.to_owned());
+                    if is_url || text == crate::translate::ANY {
+                        table.translate = Some(text);
+                    } else {
+                        self.error(
+                            Code::Shape,
+                            value.span,
+                            format!("`{text}` is no canonical URL of a ConceptMap"),
+                            "write its URL, or `any` for the one that the terminology server has",
+                        );
+                    }
+                }
                 // The codes are read already; the table that is asked for the rest is put in when all are read.
                 other => self.known_key(key, other, &vocabulary::TABLE),
             }

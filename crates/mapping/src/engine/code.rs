@@ -536,7 +536,24 @@ impl<'r> Run<'r> {
                 found => return found,
             }
         }
-        same
+        match same {
+            Lookup::Missing if table.translate.is_some() => self.translated(table, triplet),
+            same => same,
+        }
+    }
+
+    /// What a terminology server said of a code that the table does not list.
+    fn translated(&self, table: &'r Table, triplet: &Triplet<'r>) -> Lookup<'r> {
+        let system = triplet.system.map(|system| self.peek(system));
+        let code = self.peek(triplet.code);
+        let known = &self.context.translations;
+        match known.get(&table.name, &system.unwrap_or_default(), &code) {
+            Some(targets) => {
+                self.translated.set(self.translated.get() + 1);
+                Lookup::of(Some(targets))
+            }
+            None => Lookup::Missing,
+        }
     }
 
     fn miss(&mut self, table: &Table, miss: Miss, node: Node<'r>, origin: OriginId, slot: Slot) {
@@ -544,7 +561,20 @@ impl<'r> Run<'r> {
         let first = triplets(node).find(|triplet| triplet.code.is_valued());
         let code = first.map(|triplet| {
             let system = triplet.system.map(|system| self.peek(system));
-            MissedCode::new(&self.peek(triplet.code), &system.unwrap_or_default())
+            let system = system.unwrap_or_default();
+            let missed = MissedCode::new(&self.peek(triplet.code), &system);
+            match table.translate {
+                Some(_) => {
+                    let first = table.source.first().map(String::as_str);
+                    let named = Some(&*system).filter(|system| !system.trim().is_empty());
+                    let named = named.or(first).map(|named| named.trim().to_owned());
+                    match named {
+                        Some(named) => missed.of_system(&self.system(Cow::Owned(named))),
+                        None => missed,
+                    }
+                }
+                None => missed,
+            }
         });
         self.state.report.code_misses.push(CodeMiss {
             table: table.name.clone(),

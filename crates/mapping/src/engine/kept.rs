@@ -283,12 +283,13 @@ impl<'r> Run<'r> {
     }
 
     /// How much there is in the report and beside it.
-    fn told(&self) -> (usize, usize, usize, bool) {
+    fn told(&self) -> (usize, usize, usize, usize, bool) {
         let report = &self.state.report;
         (
             report.issues.len(),
             report.code_misses.len(),
             report.deleted.len(),
+            self.translated.get(),
             self.state.parked || self.state.failed.is_some(),
         )
     }

@@ -22,7 +22,17 @@ pub(super) const COLUMNS: &[&str] = &[
 ];
 /// Keys of a table that may stand above the header row.
 const KEYS: &[&str] = &[
-    "table", "about", "source", "target", "default", "same", "else", "miss", "guide", "deviates",
+    "table",
+    "about",
+    "source",
+    "target",
+    "default",
+    "same",
+    "else",
+    "miss",
+    "translate",
+    "guide",
+    "deviates",
     "extends",
 ];
 /// Most rows of one table.

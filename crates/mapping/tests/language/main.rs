@@ -34,3 +34,4 @@ mod rules;
 mod table_files;
 mod tables;
 mod templates;
+mod translations;

@@ -61,7 +61,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
             "diagnostics": diagnostics,
         }))?,
         Form::Sarif => {
-            output::print_json(&mapping::sarif(&diagnostics, env!("CARGO_PKG_VERSION")))?;
+            let here = std::env::current_dir().unwrap_or_default();
+            let (version, here) = (env!("CARGO_PKG_VERSION"), here.to_string_lossy());
+            output::print_json(&mapping::sarif(&layers, &diagnostics, version, &here))?;
         }
         Form::Text => {
             output::error_text(&packages::render(&layers, &diagnostics, output::lively()));
