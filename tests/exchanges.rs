@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use broker::{Broker, Bus};
 use lapin::message::BasicGetMessage;
 use serde_json::{Value, json};
-use support::{FhirwayTest, eventually, message_of, results, update};
+use support::{Answer, FhirServer, FhirwayTest, eventually, message_of, results, update};
 
 /// A gateway that publishes to the exchange `fhir`; `more` are further keys of the destination.
 fn publishing(broker: &Broker, more: &Value) -> FhirwayTest {
@@ -228,4 +228,63 @@ fn keys_of_fhir_servers_are_refused() {
     let told = checked.stdout + &checked.stderr;
     assert!(told.contains("has no such key"), "{told}");
     assert!(told.contains("a brace is not closed"), "{told}");
+}
+
+/// Those who watch hear what became of each record, and nothing of what is in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_what_becomes_of_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path()).await;
+    let bus = broker.bus().await;
+    bus.exchange("watch").await;
+    bus.declare("events").await;
+    bus.bind("events", "watch", "fhirway.*").await;
+    let server = FhirServer::start().await;
+    server.answer(|request| match request.control_id.as_str() {
+        "E2" => Answer::status(422),
+        _ => Answer::Store,
+    });
+    let gateway = FhirwayTest::new()
+        .destination("fhir", &server)
+        .set(
+            "events",
+            json!({ "url": broker.url(), "exchange": "watch" }),
+        )
+        .start()
+        .await;
+    let mut client = gateway.connect().await;
+    client.send(update("E1", "P1", "Cosima")).await;
+    client.send(update("E2", "P2", "Cosima")).await;
+    client
+        .send(update("E3", "P3", "Cosima").replacen("|P|2.5.1", "|T|2.5.1", 1))
+        .await;
+    let mut told = Vec::new();
+    while told.len() < 6 {
+        let message = eventually("there is an event", async || bus.take("events").await).await;
+        assert!(!String::from_utf8_lossy(&message.data).contains("Cosima"));
+        let event: Value = serde_json::from_slice(&message.data).unwrap();
+        let key = message.delivery.routing_key.to_string();
+        assert_eq!(key, format!("fhirway.{}", event["event"].as_str().unwrap()));
+        assert!(event["at_ms"].as_i64() > Some(1_600_000_000_000), "{event}");
+        let text = |name: &str| event[name].as_str().unwrap_or("-").to_owned();
+        told.push(format!(
+            "{} {} {} {}",
+            event["record"],
+            text("event"),
+            text("destination"),
+            text("reason")
+        ));
+    }
+    told.sort_unstable();
+    assert_eq!(
+        told,
+        [
+            "1 delivered fhir -",
+            "1 stored - -",
+            "2 dead-lettered fhir permanent",
+            "2 stored - -",
+            "3 not-taken fhir processing",
+            "3 stored - -",
+        ]
+    );
 }

@@ -14,6 +14,7 @@ use std::{
 
 use serde::Serialize;
 
+pub mod announce;
 mod auth;
 mod defaults;
 pub mod destination;
@@ -76,6 +77,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Where Bundles go.
     pub destinations: Vec<Destination>,
+    /// Where it is told what becomes of records.
+    pub events: Option<announce::Announce>,
 }
 
 /// Where a mapping package comes from.
@@ -267,6 +270,7 @@ fn read(root: &Section<'_>, problems: &Problems) -> Config {
         listeners: listener::read(root),
         routes: route::read(root),
         destinations: destination::read(root),
+        events: announce::read(root),
         data_dir,
     };
     root.report_unknown();

@@ -25,18 +25,29 @@ pub use queue_observer::QueueEvents;
 pub use route::RouteEvents;
 pub use terminology::TerminologyEvents;
 
-use crate::metrics::Metrics;
+use crate::{announce::Announcer, metrics::Metrics};
 
 /// Hands out the event types of one listener, route or destination, with their metrics looked up once.
 #[derive(Clone)]
 pub struct Events {
     metrics: Arc<Metrics>,
+    announcer: Option<Announcer>,
 }
 
 impl Events {
     /// Events that count into `metrics`.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics }
+        Self {
+            metrics,
+            announcer: None,
+        }
+    }
+
+    /// The same, and what becomes of records is told to others as well.
+    #[must_use]
+    pub fn announced(mut self, announcer: Announcer) -> Self {
+        self.announcer = Some(announcer);
+        self
     }
 
     /// The metrics themselves.
@@ -46,7 +57,7 @@ impl Events {
 
     /// Events of a listener.
     pub fn listener(&self, name: &str) -> ListenerEvents {
-        ListenerEvents::new(&self.metrics, name)
+        ListenerEvents::new(&self.metrics, name, self.announcer.clone())
     }
 
     /// Events of a route.
@@ -61,7 +72,7 @@ impl Events {
 
     /// Events of a destination.
     pub fn destination(&self, name: &str) -> DestinationEvents {
-        DestinationEvents::new(&self.metrics, name)
+        DestinationEvents::new(&self.metrics, name, self.announcer.clone())
     }
 
     /// Events of the mapping packages.

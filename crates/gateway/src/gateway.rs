@@ -17,6 +17,7 @@ use tracing::{error, info};
 
 use crate::{
     amqp::RabbitMqError,
+    announce::{self, Announcements},
     config::{Config, Destination, ReusedControlId, destination::Address, listener::Carrier},
     control::{self, ControlError},
     deliver::{
@@ -117,6 +118,7 @@ pub struct Gateway {
     rabbitmq: Vec<Arc<RabbitMqListener>>,
     dispatchers: Vec<Arc<Dispatcher>>,
     capabilities: Vec<CapabilityWatch>,
+    announcements: Option<Announcements>,
     packages: Arc<Reloader>,
     admin: Option<TcpListener>,
     public_keys: serde_json::Value,
@@ -146,7 +148,14 @@ impl Gateway {
             .map_err(|error| StartError::DataFolder(config.data_dir.clone(), error))?;
         let metrics = Metrics::new(&config.admin.message_types)
             .map_err(|error| StartError::Metrics(error.to_string()))?;
-        let events = Events::new(Arc::new(metrics));
+        let mut announcements = None;
+        let mut events = Events::new(Arc::new(metrics));
+        if let Some(to) = &config.events {
+            let dropped = events.metrics().events_dropped.clone();
+            let (announcer, publishing) = announce::announcements(to, dropped)?;
+            events = events.announced(announcer);
+            announcements = Some(publishing);
+        }
         let packages = Packages::load(&config)?;
         let routes = Routes::compile(&config.routes).map_err(StartError::Condition)?;
         let queue = open_queue(&config, &events)?;
@@ -192,6 +201,7 @@ impl Gateway {
             rabbitmq,
             dispatchers,
             capabilities,
+            announcements,
             packages,
             admin,
             public_keys,
@@ -250,6 +260,9 @@ impl Gateway {
             servers.spawn(serve(listener, router, serving.clone()));
         }
         servers.spawn(save_misses(Arc::clone(&self.misses), serving.clone()));
+        if let Some(announcements) = self.announcements {
+            servers.spawn(announcements.run(serving.clone()));
+        }
         for watch in self.capabilities {
             servers.spawn(watch.run(serving.clone()));
         }

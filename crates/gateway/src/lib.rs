@@ -8,6 +8,7 @@
 //! mapping, storage and HTTP live in their own crates and know nothing of each other.
 
 pub mod amqp;
+pub mod announce;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -63,6 +63,7 @@ pub struct Metrics {
     pub(crate) dead_lettered: IntCounterVec,
     pub(crate) not_taken: IntCounterVec,
     pub(crate) mirrors: GaugeVec,
+    pub(crate) events_dropped: Counter,
     pub(crate) mirror_failures: IntCounterVec,
     pub(crate) destination_state: GaugeVec,
     pub(crate) circuit_transitions: IntCounterVec,
@@ -339,6 +340,10 @@ impl Metrics {
                 "Messages that a destination does not take, by reason: processing (MSH-11), condition, mirror-failed, mirror-late",
                 &["destination", "reason"],
             )?,
+            events_dropped: make.keep(Counter::new(
+                "fhirway_events_dropped_total",
+                "Events that nobody was told because the broker is away and the buffer full",
+            ))?,
             mirrors: make.gauge(
                 "fhirway_destination_mirror",
                 "1 for a test server that gets a share of the traffic",

@@ -65,6 +65,23 @@ enum Part {
 /// Reads it from the section of a destination.
 pub(super) fn read(section: &Section<'_>) -> Exchange {
     section.only(&KEYS, "a destination of type rabbitmq");
+    Exchange {
+        url: url(section),
+        exchange: section.required_text("exchange"),
+        routing_key: section
+            .parsed("routing_key", RoutingKey::parse)
+            .unwrap_or_default(),
+        content: section
+            .choice(
+                "content",
+                &[("bundle", Content::Bundle), ("message", Content::Message)],
+            )
+            .unwrap_or(Content::Bundle),
+    }
+}
+
+/// The key `url`: where the broker is.
+pub(super) fn url(section: &Section<'_>) -> Secret {
     let url = section.secret("url").unwrap_or_else(|| {
         if section.node("url").is_none() {
             section.error(
@@ -86,19 +103,7 @@ pub(super) fn read(section: &Section<'_>) -> Exchange {
             ),
         );
     }
-    Exchange {
-        url,
-        exchange: section.required_text("exchange"),
-        routing_key: section
-            .parsed("routing_key", RoutingKey::parse)
-            .unwrap_or_default(),
-        content: section
-            .choice(
-                "content",
-                &[("bundle", Content::Bundle), ("message", Content::Message)],
-            )
-            .unwrap_or(Content::Bundle),
-    }
+    url
 }
 
 // === impl RoutingKey ===

@@ -9,7 +9,10 @@ use prometheus::{Histogram, IntCounter};
 use tracing::{debug, error, info, warn};
 
 use super::{Throttle, listener::millis};
-use crate::metrics::Metrics;
+use crate::{
+    announce::{Announcer, Event},
+    metrics::Metrics,
+};
 
 /// The states a destination can be in, as label values.
 const STATES: [&str; 4] = ["up", "throttled", "open", "paused"];
@@ -21,14 +24,16 @@ pub struct DestinationEvents {
     duration: Histogram,
     delivered: IntCounter,
     throttle: Throttle,
+    announcer: Option<Announcer>,
 }
 
 impl DestinationEvents {
-    pub(super) fn new(metrics: &Arc<Metrics>, name: &str) -> Self {
+    pub(super) fn new(metrics: &Arc<Metrics>, name: &str, announcer: Option<Announcer>) -> Self {
         let events = Self {
             duration: metrics.delivery_duration.with_label_values(&[name]),
             delivered: metrics.delivered.with_label_values(&[name]),
             throttle: Throttle::new(),
+            announcer,
             name: name.to_owned(),
             metrics: Arc::clone(metrics),
         };
@@ -49,6 +54,7 @@ impl DestinationEvents {
         self.delivered.inc();
         self.duration.observe(took.as_secs_f64());
         debug!(event = "delivered", destination = %self.name, record = record.0, took_ms = millis(took));
+        self.tell("delivered", record, None);
     }
 
     /// A delivery is put off.
@@ -69,6 +75,7 @@ impl DestinationEvents {
             .with_label_values(&[&self.name, reason])
             .inc();
         debug!(event = "not_taken", destination = %self.name, record = record.0, reason);
+        self.tell("not-taken", record, Some(reason));
     }
 
     /// It is a test server that gets a share of the traffic.
@@ -97,6 +104,7 @@ impl DestinationEvents {
             .with_label_values(&[&self.name, reason])
             .inc();
         error!(event = "dead_lettered", destination = %self.name, record = record.0, reason, detail);
+        self.tell("dead-lettered", record, Some(reason));
     }
 
     /// An ordering key waits for a person.
@@ -180,6 +188,19 @@ impl DestinationEvents {
     pub fn internal(&self, what: &'static str, why: &str) {
         if let Some(held_back) = self.throttle.pass() {
             error!(event = "internal_error", destination = %self.name, what, why, held_back);
+        }
+    }
+
+    fn tell(&self, event: &'static str, record: queue::RecordId, reason: Option<&str>) {
+        if let Some(announcer) = &self.announcer {
+            announcer.tell(Event {
+                event,
+                record: record.0,
+                listener: None,
+                route: None,
+                destination: Some(self.name.clone()),
+                reason: reason.map(str::to_owned),
+            });
         }
     }
 

@@ -10,7 +10,10 @@ use prometheus::{Gauge, Histogram, IntCounter};
 use tracing::{debug, error, info, warn};
 
 use super::Throttle;
-use crate::metrics::{Metrics, unix_seconds};
+use crate::{
+    announce::{Announcer, Event},
+    metrics::{Metrics, unix_seconds},
+};
 
 /// Events of one listener; also the observer of its MLLP server.
 pub struct ListenerEvents {
@@ -24,10 +27,11 @@ pub struct ListenerEvents {
     undelivered: IntCounter,
     last_message: Gauge,
     throttle: Throttle,
+    announcer: Option<Announcer>,
 }
 
 impl ListenerEvents {
-    pub(super) fn new(metrics: &Arc<Metrics>, name: &str) -> Self {
+    pub(super) fn new(metrics: &Arc<Metrics>, name: &str, announcer: Option<Announcer>) -> Self {
         Self {
             connections: metrics.mllp_connections.with_label_values(&[name]),
             connections_total: metrics.mllp_connections_total.with_label_values(&[name]),
@@ -37,6 +41,7 @@ impl ListenerEvents {
             undelivered: metrics.ack_undelivered.with_label_values(&[name]),
             last_message: metrics.last_message.with_label_values(&[name]),
             throttle: Throttle::new(),
+            announcer,
             name: name.to_owned(),
             metrics: Arc::clone(metrics),
         }
@@ -59,6 +64,16 @@ impl ListenerEvents {
     /// A message is in the queue, durably.
     pub fn stored(&self, record: queue::RecordId, route: &str) {
         debug!(event = "message_stored", listener = %self.name, route, record = record.0);
+        if let Some(announcer) = &self.announcer {
+            announcer.tell(Event {
+                event: "stored",
+                record: record.0,
+                listener: Some(self.name.clone()),
+                route: Some(route.to_owned()),
+                destination: None,
+                reason: None,
+            });
+        }
     }
 
     /// An acknowledgement was decided; `code` is a value of table 0008, `none` or `close`.
