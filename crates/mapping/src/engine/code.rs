@@ -409,6 +409,12 @@ impl<'r> Run<'r> {
             return false;
         };
         let slot = Slot::Member(coding, keys.code);
+        // Two blanks inside a code are one for FHIR.
+        let code: Cow<'_, str> = if is_spaced(&code) {
+            Cow::Owned(code.split_whitespace().collect::<Vec<_>>().join(" "))
+        } else {
+            code
+        };
         if !self.put_primitive(
             slot,
             Primitive::Code,
@@ -738,6 +744,15 @@ pub(crate) fn known_codes(
         }
     }
     known
+}
+
+/// Whether a text has other white space than single blanks.
+fn is_spaced(text: &str) -> bool {
+    let mut before = 0;
+    text.bytes().any(|byte| {
+        let after = std::mem::replace(&mut before, byte) == b' ';
+        matches!(byte, b'\n' | b'\t') || (byte == b' ' && after)
+    })
 }
 
 /// What a table says of a code.

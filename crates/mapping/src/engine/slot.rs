@@ -157,8 +157,8 @@ impl<'r> Run<'r> {
             },
             Primitive::Decimal => decimal(text),
             Primitive::Integer | Primitive::PositiveInt | Primitive::UnsignedInt => integer(text),
-            // Blanks and line breaks inside of a code are one blank for FHIR.
-            Primitive::Code if is_spaced(text) => {
+            // A line break inside of a code is a blank for FHIR.
+            Primitive::Code if text.contains(['\n', '\r', '\t']) => {
                 Cow::Owned(text.split_whitespace().collect::<Vec<_>>().join(" "))
             }
             Primitive::Base64Binary if text.contains(char::is_whitespace) => {
@@ -324,15 +324,6 @@ fn printable(text: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(text)
     }
-}
-
-/// Whether a text has other white space than single blanks.
-fn is_spaced(text: &str) -> bool {
-    let mut before = 0;
-    text.bytes().any(|byte| {
-        let after = std::mem::replace(&mut before, byte) == b' ';
-        matches!(byte, b'\n' | b'\t') || (byte == b' ' && after)
-    })
 }
 
 #[cfg(test)]

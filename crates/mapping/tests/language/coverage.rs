@@ -177,8 +177,16 @@ fn figures_by_kind_map_and_in_total_agree() {
 
 #[test]
 fn a_condition_of_the_guide_that_no_rule_asks_is_told() {
+    let covered = |patient: &str| {
+        let files = [
+            ("segments/PID/Patient.yaml", patient),
+            ("segments/PID/Phone.yaml", PHONE),
+            ("datatypes/XPN/HumanName.yaml", NAME),
+        ];
+        package(&files).coverage()
+    };
     let unasked = |patient: &str| -> Vec<String> {
-        let coverage = package(&[("segments/PID/Patient.yaml", patient)]).coverage();
+        let coverage = covered(patient);
         let map = coverage.map("PID[Patient]").unwrap();
         let rows = map.rows.iter().filter(|row| !row.unasked.is_empty());
         rows.map(|row| format!("{} {}", row.source, row.unasked.join(",")))
@@ -187,9 +195,7 @@ fn a_condition_of_the_guide_that_no_rule_asks_is_told() {
     assert_eq!(unasked(PATIENT), [""; 0]);
     let without = PATIENT.replace("when: PID-25 not valued, ", "");
     assert_eq!(unasked(&without), ["PID-24 PID-25"]);
-    let told = package(&[("segments/PID/Patient.yaml", &without)])
-        .coverage()
-        .conditions();
+    let told = covered(&without).conditions();
     assert!(told.contains("PID-24 -> multipleBirthBoolean"), "{told}");
     assert!(told.contains("the guide asks PID-25"), "{told}");
 }

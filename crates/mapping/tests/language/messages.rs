@@ -383,7 +383,7 @@ fn a_structure_without_a_map_goes_by_any() {
         &package,
         &message(
             "MDM^T02^MDM_T02",
-            &["PID|||1^^^A", "TXA|1", "OBX|1|ST|A||a||||||F"],
+            &["PID|||1^^^A", "TXA|1|CN", "OBX|1|ST|A||a||||||F"],
         ),
     );
     assert!(made.report.fallback);
@@ -393,6 +393,15 @@ fn a_structure_without_a_map_goes_by_any() {
         made.url("Patient")
     );
     assert!(made.unmapped().contains(&"TXA".to_owned()));
+    // A segment of which only the number is there says nothing.
+    let made = convert(
+        &package,
+        &message(
+            "MDM^T02^MDM_T02",
+            &["PID|||1^^^A", "TXA|1", "OBX|1|ST|A||a||||||F"],
+        ),
+    );
+    assert!(!made.unmapped().contains(&"TXA".to_owned()));
     // The structure is found from the event when MSH-9.3 does not say it.
     let made = convert(
         &package,
