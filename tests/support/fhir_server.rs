@@ -317,6 +317,20 @@ async fn handle(
             .body(statement.into())
             .unwrap());
     }
+    if request.method() == hyper::Method::GET {
+        return Ok(Response::builder()
+            .status(404)
+            .body(Full::default())
+            .unwrap());
+    }
+    // Which resources have an identifier: none that the gateway asks for here.
+    if request.uri().path().ends_with("/_search") {
+        let found = json!({ "resourceType": "Bundle", "type": "searchset", "total": 0 });
+        return Ok(Response::builder()
+            .header("content-type", "application/fhir+json")
+            .body(found.to_string().into())
+            .unwrap());
+    }
     let Ok(body) = request.into_body().collect().await else {
         return Err(Cut);
     };

@@ -41,6 +41,8 @@ pub enum Write {
     Update,
     /// Make it only if there is none; what is there stays.
     Create,
+    /// It is there, and stays as it is: not sent at all, while others may refer to it.
+    Leave,
 }
 
 /// How resources are named.
@@ -246,7 +248,7 @@ impl Writer<'_> {
         string("Bundle", out);
         member::<PRETTY>(1, false, "type", out);
         string(kind, out);
-        if !self.entries.is_empty() {
+        if self.entries.iter().any(|entry| entry.write != Write::Leave) {
             member::<PRETTY>(1, false, "entry", out);
             self.all_entries::<PRETTY>(out)?;
         }
@@ -262,6 +264,9 @@ impl Writer<'_> {
             let Some(entry) = self.entries.get(number) else {
                 continue;
             };
+            if entry.write == Write::Leave {
+                continue;
+            }
             if !std::mem::replace(&mut first, false) {
                 out.push(b',');
             }
@@ -354,11 +359,17 @@ impl Writer<'_> {
                 condition::query(system, value, out);
                 out.push(b'"');
             }
-            (Ids::Conditional, _, None) => {
+            (Ids::Conditional, write, None) => {
                 out.push(b'/');
                 uuid(entry, out);
                 out.push(b'"');
+                if write == Write::Create {
+                    member::<PRETTY>(4, false, "ifNoneMatch", out);
+                    string("*", out);
+                }
             }
+            // Never sent.
+            (Ids::Conditional, Write::Leave, Some(_)) => out.push(b'"'),
         }
         line::<PRETTY>(3, out);
         out.push(b'}');
@@ -389,13 +400,21 @@ impl Writer<'_> {
 
 /// What a reference to the entry says.
 fn reference(target: &Entry<'_>, options: &BundleOptions<'_>, out: &mut Vec<u8>) {
+    let is_sent = target.write != Write::Leave;
     match (options.ids, options.kind, target.condition) {
+        (Ids::Conditional, BundleKind::Transaction, None) if !is_sent => {
+            out.extend_from_slice(target.type_name.as_bytes());
+            out.push(b'/');
+            uuid(target, out);
+        }
         (Ids::Client, ..) | (_, BundleKind::Batch, None) => {
             out.extend_from_slice(target.type_name.as_bytes());
             out.push(b'/');
             uuid(target, out);
         }
-        (Ids::Conditional, BundleKind::Batch, Some((system, value))) => {
+        (Ids::Conditional, kind, Some((system, value)))
+            if kind == BundleKind::Batch || !is_sent =>
+        {
             out.extend_from_slice(target.type_name.as_bytes());
             out.push(b'?');
             condition::query(system, value, out);

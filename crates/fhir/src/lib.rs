@@ -7,5 +7,6 @@ pub mod outcome;
 pub mod primitive;
 pub mod tree;
 pub mod validate;
+pub mod xml;
 
 pub use names::NameId;

@@ -32,6 +32,7 @@ mod source;
 pub mod takes;
 pub mod terminology;
 mod units;
+mod writing;
 
 pub use destination::Destination;
 pub use listener::Listener;

@@ -261,8 +261,16 @@ mod tests {
         let config = loaded.config.unwrap();
         let events = Events::new(Arc::new(Metrics::new(&[]).unwrap()));
         let packages = Packages::load(&config).unwrap();
-        let mapping =
-            Arc::new(MappingStep::new(&config, &packages, &events, Arc::default()).unwrap());
+        let mapping = Arc::new(
+            MappingStep::new(
+                &config,
+                &packages,
+                &events,
+                Arc::default(),
+                crate::newest::Newest::open(tempfile::tempdir().unwrap().path()).unwrap(),
+            )
+            .unwrap(),
+        );
         Arc::new(Reloader::new(config, mapping, events.packages()))
     }
 

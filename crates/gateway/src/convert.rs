@@ -10,8 +10,9 @@ use std::{
 };
 
 use fhir::{
-    bundle::{self, BundleOptions},
+    bundle::{self, BundleOptions, Entry},
     outcome::{Issue, IssueType, Severity},
+    tree::Tree,
 };
 use hl7v2::ParseOptions;
 use mapping::{CodeMiss, Context, ConvertError, Converter, Package, Report};
@@ -34,7 +35,12 @@ pub struct Settings<'a> {
     pub bundle: BundleOptions<'a>,
     /// What to do about a Bundle that breaks the specification.
     pub validation: Validation,
+    /// Decides at last what is done with each resource, when somebody does.
+    pub decide: Option<&'a Decide<'a>>,
 }
+
+/// Changes what is done with each resource ([`fhir::bundle::Write`]).
+pub type Decide<'a> = dyn Fn(&hl7v2::Message<'_>, &Tree, &mut [Entry<'_>]) + 'a;
 
 /// A message that became a Bundle. Patient data: it has no `Debug`.
 pub struct Converted {
@@ -217,6 +223,10 @@ fn convert(
         return Err(ConvertFailure::Invalid(findings));
     }
 
+    let mut entries = entries;
+    if let Some(decide) = settings.decide {
+        decide(&message, conversion.tree(), &mut entries);
+    }
     let mut out = Vec::with_capacity(16 * 1024);
     bundle::write(conversion.tree(), &entries, &settings.bundle, &mut out)
         .map_err(|error| ConvertFailure::Write(error.to_string()))?;

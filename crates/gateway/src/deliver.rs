@@ -19,6 +19,7 @@ mod observer;
 mod pace;
 mod publisher;
 mod stack_config;
+mod stale;
 mod takes;
 #[cfg(test)]
 mod tests;
@@ -265,6 +266,16 @@ impl Dispatcher {
 
     /// Sends a Bundle; of a batch, only what was not stored is sent again.
     async fn send(&self, stack: &upstream::Stack, lease: &Lease, mapped: Mapped) -> Verdict {
+        let (times, told) = (mapped.judged().times.clone(), mapped.judged().told());
+        if let Some(told) = &told {
+            self.events
+                .stale(lease.record, mapped.judged().older.len(), told);
+            if mapped.judged().nothing {
+                return Verdict::Done {
+                    detail: told.clone(),
+                };
+            }
+        }
         let mut request = mapped.request(lease);
         let give_up = Instant::now() + self.config.timeout * 2;
         loop {
@@ -276,6 +287,17 @@ impl Dispatcher {
                 }
                 // Later the whole Bundle goes again; conditional writes make that harmless.
                 Verdict::Again { after, .. } => return Verdict::later("mixed", after, true),
+                Verdict::Done { detail } => {
+                    // Before it is settled: what a crash loses here comes again with the message.
+                    if let Err(why) = self.mapping.newest().note(times).await {
+                        self.events.internal("newest", &why);
+                    }
+                    let detail = match told {
+                        Some(told) => format!("{detail}; {told}"),
+                        None => detail,
+                    };
+                    return Verdict::Done { detail };
+                }
                 verdict => return verdict,
             }
         }
@@ -389,7 +411,8 @@ impl Dispatcher {
 
     /// Longer than all the requests in front of it can take.
     fn lease_time(&self) -> Duration {
-        let rounds = u32::try_from(LEASES_PER_SLOT).unwrap_or(1) + 3;
+        // One delivery may take eight requests' time when it goes in parts.
+        let rounds = u32::try_from(LEASES_PER_SLOT).unwrap_or(1) + 3 + 8;
         (self.config.timeout * rounds).max(queue::DEFAULT_LEASE)
     }
 }

@@ -33,6 +33,7 @@ use crate::{
     },
     metrics::Metrics,
     misses::Misses,
+    newest::{Newest, OpenError},
     packages::{PackageError, Packages},
     receive::Receiver,
     reload::Reloader,
@@ -100,6 +101,9 @@ pub enum StartError {
     /// The embedded repository cannot be opened.
     #[error("cannot open the embedded repository: {0}")]
     Repository(String),
+    /// The memory of what was delivered cannot be opened.
+    #[error("cannot open the memory of what was delivered")]
+    Newest(#[source] OpenError),
     /// The control socket cannot be made.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -184,7 +188,14 @@ impl Gateway {
                     .map(|address| (name.clone(), address)),
             );
         }
-        let mapping = MappingStep::new(&config, &packages, &events, Arc::clone(&misses))?;
+        let newest = Newest::open(&config.data_dir).map_err(StartError::Newest)?;
+        let mapping = MappingStep::new(
+            &config,
+            &packages,
+            &events,
+            Arc::clone(&misses),
+            Arc::clone(&newest),
+        )?;
         let mapping = Arc::new(mapping);
         let ways = ways(&config, &events, addresses.repository)?;
         let capabilities = capabilities(&config, &packages, &ways, &events).await?;

@@ -22,6 +22,7 @@ pub mod listen;
 pub mod logging;
 pub mod metrics;
 pub mod misses;
+pub mod newest;
 pub mod packages;
 pub mod pages;
 pub mod receive;

@@ -67,6 +67,7 @@ pub struct Metrics {
     pub(crate) mirror_failures: IntCounterVec,
     pub(crate) destination_state: GaugeVec,
     pub(crate) circuit_transitions: IntCounterVec,
+    pub(crate) stale: IntCounterVec,
     pub(crate) capability_missing: GaugeVec,
     pub(crate) capability_checks: IntCounterVec,
     pub(crate) token_refresh: IntCounterVec,
@@ -358,6 +359,11 @@ impl Metrics {
                 "fhirway_destination_state",
                 "1 for the state a destination is in",
                 &["destination", "state"],
+            )?,
+            stale: make.counter(
+                "fhirway_stale_resources_total",
+                "Resources of older messages that were left as a newer one had delivered them",
+                &["destination"],
             )?,
             capability_missing: make.gauge(
                 "fhirway_capability_missing",

@@ -20,6 +20,9 @@ pub(crate) struct Answer {
     /// Retry-After as a wait from now, when it was there and readable.
     pub(crate) retry_after: Option<Duration>,
     pub(crate) content_type: Option<String>,
+    /// Where a single resource is, and its version.
+    pub(crate) location: Option<String>,
+    pub(crate) etag: Option<String>,
     pub(crate) body: Bytes,
     pub(crate) truncated: bool,
 }
@@ -185,11 +188,25 @@ impl Answer {
         }
     }
 
-    /// Whether the body claims to be JSON.
-    pub(crate) fn is_json(&self) -> bool {
-        self.content_type
-            .as_deref()
-            .is_some_and(|media_type| media_type.to_ascii_lowercase().contains("json"))
+    /// `Patient/77` of a resource that is sent back.
+    pub(crate) fn own_name(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Own<'a> {
+            #[serde(rename = "resourceType", borrow)]
+            resource_type: Cow<'a, str>,
+            #[serde(borrow, default)]
+            id: Cow<'a, str>,
+        }
+        let own: Own<'_> = serde_json::from_slice(&self.body).ok()?;
+        (!own.id.is_empty()).then(|| format!("{}/{}", own.resource_type, own.id))
+    }
+
+    /// Whether the body claims to be JSON or XML.
+    pub(crate) fn is_fhir(&self) -> bool {
+        self.content_type.as_deref().is_some_and(|media_type| {
+            let media_type = media_type.to_ascii_lowercase();
+            media_type.contains("json") || media_type.contains("xml")
+        })
     }
 }
 
@@ -376,6 +393,8 @@ mod tests {
             status: 200,
             retry_after: None,
             content_type: None,
+            location: None,
+            etag: None,
             body: Bytes::from_static(body.as_bytes()),
             truncated: false,
         }

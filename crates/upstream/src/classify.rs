@@ -55,7 +55,7 @@ pub(crate) fn unanswered(error: &SendError) -> Failure {
     let class = match error {
         SendError::Credential(error) if error.transient => Class::Transient,
         SendError::Credential(_) => Class::Auth,
-        SendError::Tls(_) | SendError::NotHttp => Class::Config,
+        SendError::Tls(_) | SendError::NotHttp | SendError::Coding => Class::Config,
         SendError::NoConnection(_) | SendError::NotSent => Class::Transient,
         SendError::Lost => Class::Ambiguous,
     };
@@ -118,7 +118,7 @@ pub(crate) fn answered(
         (Reading::Outcome(summary), Kind::Transaction) => Ok(delivered(Vec::new(), summary)),
         (Reading::Empty, Kind::Transaction) => Ok(delivered(Vec::new(), Summary::default())),
         // The status of a transaction is its outcome; only a batch needs the rest of the answer.
-        (Reading::Unreadable, Kind::Transaction) if answer.truncated && answer.is_json() => {
+        (Reading::Unreadable, Kind::Transaction) if answer.truncated && answer.is_fhir() => {
             Ok(delivered(Vec::new(), Summary::default()))
         }
         // A proxy's login page with 200, or a server that stored the Bundle instead of carrying it out: nothing is
@@ -129,6 +129,64 @@ pub(crate) fn answered(
             Summary::default(),
         )),
     }
+}
+
+/// The meaning of an answer to a single resource. What the server says of the resource in FHIR is the resource's matter;
+/// without that, a path that is not there or not allowed is the destination's.
+/// With `only_new`, 412 is how the server says that it is there already: all is well.
+pub(crate) fn answered_single(only_new: bool, answer: &Answer) -> Result<Delivered, Failure> {
+    if only_new && answer.status == 412 {
+        return Ok(Delivered {
+            status: 304,
+            entries: vec![Entry {
+                status: 304,
+                ..Entry::default()
+            }],
+            summary: Summary::default(),
+            body: answer.body.clone(),
+            truncated: answer.truncated,
+        });
+    }
+    if !(200..300).contains(&answer.status) && answer.status != 304 {
+        let mut failure = refused(answer);
+        if matches!(answer.status, 403..=405) && !failure.summary.is_empty() {
+            failure.class = Class::Permanent;
+        }
+        return Err(failure);
+    }
+    let summary = match answer.read() {
+        Reading::Outcome(summary) if summary.worst() >= Some(Severity::Error) => {
+            return Err(Failure {
+                status: Some(answer.status),
+                summary: Box::new(summary),
+                body: answer.body.clone(),
+                ..Failure::new(Class::Permanent, "success status with an error outcome")
+            });
+        }
+        Reading::Outcome(summary) => summary,
+        // A login page.
+        Reading::Unreadable if !answer.truncated => {
+            return Err(Failure {
+                status: Some(answer.status),
+                ..Failure::new(
+                    Class::Config,
+                    "success status, but not an answer to a resource",
+                )
+            });
+        }
+        _ => Summary::default(),
+    };
+    Ok(Delivered {
+        status: answer.status,
+        entries: vec![Entry {
+            status: answer.status,
+            location: answer.location.clone().or_else(|| answer.own_name()),
+            etag: answer.etag.clone(),
+        }],
+        summary,
+        body: answer.body.clone(),
+        truncated: answer.truncated,
+    })
 }
 
 /// Tells stored entries from failed ones; entries that the answer leaves out are unknown.

@@ -10,6 +10,8 @@ fn answer(status: u16, retry_after: Option<u64>, body: &str) -> Answer {
         status,
         retry_after: retry_after.map(Duration::from_secs),
         content_type: Some("application/fhir+json".into()),
+        location: None,
+        etag: None,
         body: Bytes::copy_from_slice(body.as_bytes()),
         truncated: false,
     }

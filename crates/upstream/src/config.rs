@@ -40,6 +40,12 @@ pub struct Config {
     pub format: Format,
     /// Whether request bodies are compressed. Default: no.
     pub compression: Compression,
+    /// When a Bundle is cut into parts. Default: only when the server refuses it as too large.
+    pub split: Split,
+    /// Whether updates name the version that they replace, which is read before. Default: no; the last one wins.
+    pub versions: bool,
+    /// Whether a resource that was deleted at the server (410) is made anew, under another id. Default: no.
+    pub recreate: bool,
 }
 
 /// The credential of a destination.
@@ -122,6 +128,15 @@ pub enum Prefer {
     OperationOutcome,
     /// No `Prefer` header.
     Unset,
+}
+
+/// When a Bundle is cut into parts, which are then no longer stored all or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Split {
+    /// Entries of a Bundle at most.
+    pub max_entries: Option<usize>,
+    /// Bytes of a Bundle as JSON at most.
+    pub max_bytes: Option<usize>,
 }
 
 /// How FHIR is written (<https://hl7.org/fhir/R4/formats.html>).
@@ -230,6 +245,9 @@ impl Config {
             prefer: Prefer::default(),
             format: Format::default(),
             compression: Compression::default(),
+            split: Split::default(),
+            versions: false,
+            recreate: false,
         }
     }
 

@@ -4,21 +4,25 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use tower::Service;
+use tower::{Service, ServiceExt};
 
 use crate::answer::{Answer, Summary};
 use crate::classify;
-use crate::config::{Config, ConfigError};
+use crate::coding;
+use crate::config::{Compression, Config, ConfigError, Format};
 use crate::entries;
 use crate::failure::{Class, EntryFailure, Failure};
 use crate::http_client::{Outgoing, SendError};
-use crate::request::{Delivered, Kind, Request};
+use crate::request::{Call, Delivered, Kind, Request};
 
-pub(crate) const FHIR_JSON: HeaderValue = HeaderValue::from_static("application/fhir+json");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+const IF_NONE_EXIST: HeaderName = HeaderName::from_static("if-none-exist");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The layer's service.
@@ -33,25 +37,39 @@ pub(crate) struct Target {
     pub(crate) base: Uri,
     pub(crate) headers: HeaderMap,
     prefer: Option<HeaderValue>,
+    format: Format,
+    compression: Compression,
 }
+
+/// Bytes of a body that are worth compressing.
+const WORTH_COMPRESSING: usize = 1024;
+/// Bytes of a body whose encoding may take longer than a request may hold up others.
+const LARGE: usize = 256 * 1024;
 
 // === impl Target ===
 
 impl Target {
     pub(crate) fn new(base: Uri, config: &Config) -> Result<Self, ConfigError> {
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, FHIR_JSON);
+        let media_type = HeaderValue::from_static(config.format.media_type());
+        headers.insert(ACCEPT, media_type);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         headers.extend(config.extra_headers()?);
         Ok(Self {
             base,
             headers,
             prefer: config.prefer.value(),
+            format: config.format,
+            compression: config.compression,
         })
     }
 
     fn post(&self, request: &Request) -> Outgoing {
         let mut headers = self.headers.clone();
-        headers.insert(CONTENT_TYPE, FHIR_JSON);
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static(self.format.media_type()),
+        );
         if let Some(prefer) = &self.prefer {
             headers.insert(PREFER, prefer.clone());
         }
@@ -66,6 +84,69 @@ impl Target {
             body: request.body.clone(),
         }
     }
+
+    /// An address below the base.
+    pub(crate) fn below(&self, path: &str) -> Option<Uri> {
+        let mut parts = self.base.clone().into_parts();
+        let path = format!("{}/{path}", self.base.path().trim_end_matches('/'));
+        parts.path_and_query = Some(path.parse().ok()?);
+        Uri::from_parts(parts).ok()
+    }
+
+    /// The request for one resource.
+    fn call(&self, request: &Request, call: &Call) -> Option<Outgoing> {
+        let mut outgoing = self.post(request);
+        outgoing.method = call.method.clone();
+        outgoing.uri = self.below(&call.path)?;
+        for (name, value) in [
+            (CONTENT_TYPE, &call.content_type),
+            (IF_NONE_EXIST, &call.if_none_exist),
+            (IF_NONE_MATCH, &call.if_none_match),
+            (IF_MATCH, &call.if_match),
+        ] {
+            if let Some(value) = value {
+                outgoing.headers.insert(name, value.parse().ok()?);
+            }
+        }
+        Some(outgoing)
+    }
+}
+
+/// The body in the format and the coding that the destination wants.
+async fn encode(
+    outgoing: Outgoing,
+    format: Format,
+    compression: Compression,
+) -> Result<Outgoing, Failure> {
+    let is_fhir = outgoing
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|found| found == format.media_type());
+    let to_xml = format == Format::Xml && is_fhir && !outgoing.body.is_empty();
+    let to_gzip = compression == Compression::Gzip && outgoing.body.len() >= WORTH_COMPRESSING;
+    if !to_xml && !to_gzip {
+        return Ok(outgoing);
+    }
+    if outgoing.body.len() < LARGE {
+        return encode_now(outgoing, to_xml, to_gzip);
+    }
+    tokio::task::spawn_blocking(move || encode_now(outgoing, to_xml, to_gzip))
+        .await
+        .unwrap_or_else(|_| Err(Failure::new(Class::Permanent, "body cannot be encoded")))
+}
+
+fn encode_now(mut outgoing: Outgoing, to_xml: bool, to_gzip: bool) -> Result<Outgoing, Failure> {
+    if to_xml {
+        let xml = coding::to_xml(&outgoing.body);
+        let xml = xml.map_err(|why| Failure::new(Class::Permanent, why))?;
+        outgoing.body = Bytes::from(xml);
+    }
+    if to_gzip && let Some(small) = coding::gzip(&outgoing.body) {
+        outgoing.body = Bytes::from(small);
+        let coding = HeaderValue::from_static("gzip");
+        outgoing.headers.insert(CONTENT_ENCODING, coding);
+    }
+    Ok(outgoing)
 }
 
 // === impl Exchange ===
@@ -78,7 +159,7 @@ impl<S> Exchange<S> {
 
 impl<S> Service<Request> for Exchange<S>
 where
-    S: Service<Outgoing, Response = Answer, Error = SendError>,
+    S: Service<Outgoing, Response = Answer, Error = SendError> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     type Response = Delivered;
@@ -96,11 +177,16 @@ where
             Ok(prepared) => prepared,
             Err(failure) => return Box::pin(std::future::ready(Err(failure))),
         };
-        let answer = self.inner.call(outgoing);
+        let (format, compression) = (self.target.format, self.target.compression);
+        let inner = self.inner.clone();
         Box::pin(async move {
-            let result = match answer.await {
-                Ok(answer) => classify::answered(request.kind, sent, &answer),
-                Err(error) => Err(classify::unanswered(&error)),
+            let outgoing = encode(outgoing, format, compression).await?;
+            let result = match (inner.oneshot(outgoing).await, &request.call) {
+                (Ok(answer), Some(call)) => {
+                    classify::answered_single(call.if_none_match.is_some(), &answer)
+                }
+                (Ok(answer), None) => classify::answered(request.kind, sent, &answer),
+                (Err(error), _) => Err(classify::unanswered(&error)),
             };
             widen(request, result)
         })
@@ -110,6 +196,11 @@ where
 impl<S> Exchange<S> {
     /// The HTTP request, and for a batch the number of entries in it.
     fn prepare(&self, request: &Request) -> Result<(Outgoing, Option<usize>), Failure> {
+        if let Some(call) = &request.call {
+            let call = self.target.call(request, call);
+            let unusable = || Failure::new(Class::Permanent, "entry cannot be an address");
+            return Ok((call.ok_or_else(unusable)?, None));
+        }
         let mut outgoing = self.target.post(request);
         if request.kind == Kind::Transaction {
             return Ok((outgoing, None));

@@ -129,6 +129,16 @@ impl Failure {
         }
     }
 
+    /// The same with more to tell, in words fit for a log.
+    pub(crate) fn because(mut self, text: impl AsRef<str>) -> Self {
+        let text = text.as_ref();
+        self.detail = match &*self.detail {
+            "" => text.into(),
+            before => format!("{text}: {before}").into(),
+        };
+        self
+    }
+
     /// What to do now. Waits are drawn once per failure, so asking twice gives the same answer.
     pub fn action(&self) -> Action {
         let after = self.wait;

@@ -20,6 +20,7 @@ use tower::Service;
 
 use crate::answer::Answer;
 use crate::auth::AuthError;
+use crate::coding;
 use crate::retry_after;
 
 /// Shorter than what servers and load balancers usually keep idle connections for (60 s and more): fewer requests
@@ -57,6 +58,9 @@ pub(crate) enum SendError {
     /// The answer is not HTTP.
     #[error("answer is not http")]
     NotHttp,
+    /// The answer is compressed in a way that was not asked for, or damaged.
+    #[error("answer cannot be decompressed")]
+    Coding,
 }
 
 /// The innermost service.
@@ -143,13 +147,40 @@ async fn read(response: http::Response<Incoming>, limit: usize) -> Result<Answer
         }
     }
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let mut body = body.freeze();
+    match text(header::CONTENT_ENCODING).map(str::trim) {
+        None | Some("" | "identity") => {}
+        // Cut off: nothing of it can be used.
+        Some("gzip" | "x-gzip") if truncated => body = Bytes::new(),
+        // The limit is for what it is unpacked, too: a few bytes must not become all memory.
+        Some("gzip" | "x-gzip") if !body.is_empty() => {
+            let (unpacked, more) = coding::gunzip(&body, limit).ok_or(SendError::Coding)?;
+            truncated |= more;
+            body = unpacked.into();
+        }
+        Some("gzip" | "x-gzip") => {}
+        Some(_) => return Err(SendError::Coding),
+    }
+    let content_type = text(header::CONTENT_TYPE).map(str::to_owned);
+    if !truncated
+        && content_type
+            .as_deref()
+            .is_some_and(|found| found.to_ascii_lowercase().contains("xml"))
+        && let Some(json) = coding::to_json(&body, limit)
+    {
+        body = json.into();
+    }
     let retry_after = text(header::RETRY_AFTER)
         .and_then(|value| retry_after::parse(value, text(header::DATE), SystemTime::now()));
     Ok(Answer {
         status: head.status.as_u16(),
         retry_after,
-        content_type: text(header::CONTENT_TYPE).map(str::to_owned),
-        body: body.freeze(),
+        content_type,
+        location: text(header::LOCATION)
+            .or_else(|| text(header::CONTENT_LOCATION))
+            .map(str::to_owned),
+        etag: text(header::ETAG).map(str::to_owned),
+        body,
         truncated,
     })
 }

@@ -21,8 +21,10 @@ mod answer;
 mod auth;
 mod backoff;
 mod breaker;
+mod bundle;
 mod capability;
 mod classify;
+mod coding;
 mod config;
 mod deadline;
 mod entries;
@@ -33,6 +35,7 @@ mod limit;
 mod needs;
 mod oauth;
 mod observe;
+mod parts;
 mod request;
 mod retry;
 mod retry_after;
@@ -44,13 +47,14 @@ pub use auth::{AuthError, Authenticator};
 pub use breaker::{Reason, State};
 pub use capability::{Capability, CapabilityError, ResourceCapability};
 pub use config::{
-    Auth, Breaker, ClientCertificate, Compression, Config, ConfigError, Format, Prefer, Retry, Tls,
+    Auth, Breaker, ClientCertificate, Compression, Config, ConfigError, Format, Prefer, Retry,
+    Split, Tls,
 };
 pub use failure::{Action, Class, EntryFailure, Failure};
 pub use needs::{Finding, Interaction, Needs, TypeNeeds, Verdict};
 pub use oauth::{OAuth2, Proof, SigningKey, SigningKeys, TokenEndpoint};
 pub use observe::{Attempt, Observer};
-pub use request::{Delivered, Entry, Kind, Request};
+pub use request::{Call, Delivered, Entry, Kind, Request};
 pub use stack::{Stack, stack, stack_with};
 
 /// Compiles the README's example.

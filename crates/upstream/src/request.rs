@@ -3,9 +3,10 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 
 use crate::answer::Summary;
+use crate::bundle::Asked;
 use crate::failure::EntryFailure;
 
 /// One Bundle to deliver. Cheap to clone; `Debug` shows sizes only.
@@ -26,6 +27,21 @@ pub struct Request {
     /// For a batch: entries that an earlier try found refused for good. They are not sent; they are part of the
     /// final word, so that a batch is never [`Delivered`] while some of it was refused. Usually empty.
     pub refused: Vec<EntryFailure>,
+    /// Another request than posting the body to the base: set by the stack for the parts of a delivery. Usually `None`.
+    pub call: Option<Box<Call>>,
+}
+
+/// A request for one resource.
+#[derive(Clone)]
+pub struct Call {
+    pub(crate) method: Method,
+    /// Below the base: `Patient/77`, `Patient?identifier=…`.
+    pub(crate) path: String,
+    pub(crate) if_none_exist: Option<String>,
+    pub(crate) if_none_match: Option<String>,
+    pub(crate) if_match: Option<String>,
+    /// Another media type than that of FHIR.
+    pub(crate) content_type: Option<String>,
 }
 
 /// The kind of Bundle (FHIR R4 http.html#transaction).
@@ -36,6 +52,8 @@ pub enum Kind {
     Transaction,
     /// Each entry on its own.
     Batch,
+    /// No Bundle at all: each resource is a request of its own, in the order of their references.
+    Single,
 }
 
 /// The server has stored everything that was sent. `Debug` shows counts only.
@@ -54,7 +72,7 @@ pub struct Delivered {
 }
 
 /// What the server says of one entry (Bundle.entry.response).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entry {
     /// The entry's HTTP status; 0 when the server gave none.
     pub status: u16,
@@ -77,6 +95,11 @@ impl Request {
         Self::new(Kind::Batch, body.into())
     }
 
+    /// A Bundle whose resources are to be sent one by one, first attempt.
+    pub fn singles(body: impl Into<Bytes>) -> Self {
+        Self::new(Kind::Single, body.into())
+    }
+
     fn new(kind: Kind, body: Bytes) -> Self {
         Self {
             body,
@@ -85,6 +108,7 @@ impl Request {
             entries: None,
             request_id: None,
             refused: Vec::new(),
+            call: None,
         }
     }
 
@@ -101,6 +125,47 @@ impl fmt::Debug for Request {
             .field("bytes", &self.body.len())
             .field("attempt", &self.attempt)
             .field("entries", &self.entries.as_ref().map(Vec::len))
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    pub(crate) fn new(method: Method, path: String) -> Self {
+        Self {
+            method,
+            path,
+            if_none_exist: None,
+            if_none_match: None,
+            if_match: None,
+            content_type: None,
+        }
+    }
+
+    /// What an entry of a Bundle asks for, as a request of its own.
+    pub(crate) fn of(asked: &Asked<'_>) -> Box<Self> {
+        let owned = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
+        let method = match &*asked.method {
+            "POST" => Method::POST,
+            _ => Method::PUT,
+        };
+        Box::new(Self {
+            if_none_exist: owned(&asked.if_none_exist),
+            if_none_match: owned(&asked.if_none_match),
+            if_match: owned(&asked.if_match),
+            ..Self::new(method, asked.url.to_string())
+        })
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The path may hold an identifier.
+        let type_name = self.path.split(['/', '?']).next();
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("of", &type_name)
             .finish_non_exhaustive()
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Method, Uri};
+use http::{HeaderName, HeaderValue, Method};
 use tokio::sync::watch;
 use tower::retry::Retry;
 use tower::{Service, ServiceExt};
 
+use crate::answer::Answer;
 use crate::auth::{Authenticator, Authorize, Static};
 use crate::backoff;
 use crate::breaker::{CircuitBreaker, Gate, State};
@@ -25,6 +26,7 @@ use crate::http_client::{HttpClient, Outgoing};
 use crate::limit::AdaptiveLimit;
 use crate::oauth;
 use crate::observe::{Observe, Observer};
+use crate::parts;
 use crate::request::{Delivered, Request};
 use crate::retry::ShortRetry;
 use crate::tls;
@@ -45,8 +47,7 @@ pub struct Stack {
     wire: Wire,
     target: Arc<Target>,
     gate: Gate,
-    retry: Arc<config::Retry>,
-    deadline: Duration,
+    settings: Arc<Config>,
 }
 
 /// Builds the stack of a destination. Opens no connection.
@@ -114,7 +115,7 @@ fn build(
     // Short retries. Inside of the deadline, which bounds them all together; inside of the limit, so that a retry
     // keeps its slot instead of queueing behind fresh work (its waits add up to under a second). Inside of the
     // breaker, so that one unlucky call is one verdict.
-    let calls = Retry::new(ShortRetry::new(retry.clone()), calls);
+    let calls = Retry::new(ShortRetry::new(retry), calls);
 
     // Outside of retry: total. Inside of the breaker, or the breaker would see a hang as a cancelled call, which is
     // no verdict, and would never open for a server that accepts and never answers.
@@ -134,22 +135,42 @@ fn build(
         wire,
         target,
         gate,
-        retry: Arc::new(retry),
-        deadline: config.deadline,
+        settings: Arc::new(config.clone()),
     })
 }
 
 // === impl Stack ===
 
 impl Stack {
-    /// Delivers one Bundle.
+    /// Delivers one Bundle, in as many requests as that takes: see [`Config::split`] and [`Kind::Single`](crate::Kind).
     ///
     /// Dropping the future cancels the request; if it was the circuit's probe, the next request becomes the probe.
     ///
     /// # Errors
     /// [`Failure`] with its class and what to do.
     pub async fn deliver(&self, request: Request) -> Result<Delivered, Failure> {
+        let attempt = request.attempt;
+        let result = if parts::is_needed(self, &request) {
+            parts::deliver(self, &request, None).await
+        } else {
+            match self.once(request.clone()).await {
+                Err(failure) if parts::may_help(self, &request, &failure) => {
+                    parts::deliver(self, &request, Some(failure)).await
+                }
+                result => return result,
+            }
+        };
+        result.map_err(|failure| self.planned(failure, attempt))
+    }
+
+    /// One request.
+    pub(crate) async fn once(&self, request: Request) -> Result<Delivered, Failure> {
         self.clone().oneshot(request).await
+    }
+
+    /// The destination as configured.
+    pub(crate) fn settings(&self) -> &Config {
+        &self.settings
     }
 
     /// The circuit's state now and from now on. While it is [`State::Open`], lease nothing: wait for
@@ -169,23 +190,52 @@ impl Stack {
     /// # Errors
     /// [`CapabilityError`]: no 2xx answer, or not a CapabilityStatement.
     pub async fn metadata(&self) -> Result<Capability, CapabilityError> {
-        let outgoing = Outgoing {
-            method: Method::GET,
-            uri: metadata_uri(&self.target.base),
-            headers: self.target.headers.clone(),
-            authorization: None,
-            body: Bytes::new(),
-        };
         let failed = |failure: Failure| CapabilityError::Failure(Box::new(failure));
-        let sending = self.wire.clone().oneshot(outgoing);
-        let answer = tokio::time::timeout(self.deadline, sending)
-            .await
-            .map_err(|_| failed(Failure::new(Class::Ambiguous, "deadline passed")))?
-            .map_err(|error| failed(classify::unanswered(&error)))?;
+        let answer = self.ask(Method::GET, "metadata", None, Bytes::new());
+        let answer = answer.await.map_err(failed)?;
         if !(200..300).contains(&answer.status) {
             return Err(failed(classify::refused(&answer)));
         }
         Capability::read(&answer.body)
+    }
+
+    /// A question that changes nothing, past the circuit and the limit.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        header: Option<(HeaderName, HeaderValue)>,
+        body: Bytes,
+    ) -> Result<Answer, Failure> {
+        let uri = self
+            .target
+            .below(path)
+            .ok_or_else(|| Failure::new(Class::Permanent, "not an address"))?;
+        let mut headers = self.target.headers.clone();
+        headers.extend(header);
+        let outgoing = Outgoing {
+            method,
+            uri,
+            headers,
+            authorization: None,
+            body,
+        };
+        let sending = self.wire.clone().oneshot(outgoing);
+        tokio::time::timeout(self.settings.deadline, sending)
+            .await
+            .map_err(|_| Failure::new(Class::Ambiguous, "deadline passed"))?
+            .map_err(|error| classify::unanswered(&error))
+    }
+
+    fn planned(&self, mut failure: Failure, attempt: u32) -> Failure {
+        plan(
+            &mut failure,
+            attempt,
+            &self.settings.retry,
+            self.gate.pause_left(),
+            backoff::draw(),
+        );
+        failure
     }
 }
 
@@ -201,19 +251,12 @@ impl Service<Request> for Stack {
 
     fn call(&mut self, request: Request) -> Self::Future {
         let attempt = request.attempt;
-        let (gate, retry) = (self.gate.clone(), Arc::clone(&self.retry));
+        let stack = self.clone();
         let calling = self.calls.call(request);
         Box::pin(async move {
-            calling.await.map_err(|mut failure| {
-                plan(
-                    &mut failure,
-                    attempt,
-                    &retry,
-                    gate.pause_left(),
-                    backoff::draw(),
-                );
-                failure
-            })
+            calling
+                .await
+                .map_err(|failure| stack.planned(failure, attempt))
         })
     }
 }
@@ -242,12 +285,4 @@ fn plan(failure: &mut Failure, attempt: u32, retry: &config::Retry, pause: Durat
         Class::Paused { .. } => pause.max(backoff::jittered(retry.first_wait, draw)),
         _ => usual.max(pause),
     };
-}
-
-fn metadata_uri(base: &Uri) -> Uri {
-    let mut parts = base.clone().into_parts();
-    let path = format!("{}/metadata", base.path().trim_end_matches('/'));
-    // A path that was valid stays valid with this at its end.
-    parts.path_and_query = path.parse().ok();
-    Uri::from_parts(parts).unwrap_or_else(|_| base.clone())
 }

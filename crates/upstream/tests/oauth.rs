@@ -6,8 +6,6 @@
     clippy::indexing_slicing
 )]
 
-// The scripted server has more steps than these tests use.
-#[allow(dead_code)]
 mod support;
 
 use std::collections::{BTreeMap, HashSet};

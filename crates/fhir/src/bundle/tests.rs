@@ -283,3 +283,44 @@ fn errors_leave_nothing_behind() {
         Err(BundleError::NotAResource { entry: 1 })
     );
 }
+
+#[test]
+fn what_is_left_alone_is_not_sent_and_can_be_referred_to() {
+    let mut sample = sample();
+    let link = Key {
+        name: sample.tree.name("focus"),
+        order: 10,
+    };
+    sample
+        .tree
+        .add_reference(sample.entries[0].resource, link, 2);
+    sample.entries[1].write = Write::Leave;
+    sample.entries[2].write = Write::Leave;
+    let value = bundle(&sample, &BundleOptions::default()).unwrap();
+    let entries = value["entry"].as_array().unwrap();
+    assert_eq!(entries.len(), 1);
+    let reference = |name: &str| entries[0]["resource"][name]["reference"].clone();
+    assert_eq!(
+        reference("subject"),
+        "Patient?identifier=urn:sys:1%7Cv%5C%7C1"
+    );
+    assert_eq!(
+        reference("focus"),
+        "Organization/00000000-0000-0000-0000-000000000002"
+    );
+    sample.entries[0].write = Write::Leave;
+    let value = bundle(&sample, &BundleOptions::default()).unwrap();
+    assert_eq!(
+        value,
+        json!({"resourceType": "Bundle", "type": "transaction"})
+    );
+}
+
+#[test]
+fn what_is_only_made_leaves_what_is_there_by_id_too() {
+    let mut sample = sample();
+    sample.entries[2].write = Write::Create;
+    let value = bundle(&sample, &BundleOptions::default()).unwrap();
+    assert_eq!(value["entry"][2]["request"]["ifNoneMatch"], "*");
+    assert!(value["entry"][0]["request"].get("ifNoneMatch").is_none());
+}

@@ -326,6 +326,7 @@ impl Converter {
             context,
             bundle: self.bundle,
             validation: self.validation,
+            decide: None,
         };
         self.engine.convert(bytes, &settings)
     }

@@ -8,7 +8,10 @@ use queue::{EmbeddedQueue, Filter, Options, RecordId, Release, Replay, State};
 use serde_json::Value;
 
 use super::{ConfigArg, Failure, Format, Outcome, Verdict, output, runtime};
-use crate::control::{self, Command as Control};
+use crate::{
+    control::{self, Command as Control},
+    newest::Newest,
+};
 
 mod view;
 
@@ -64,13 +67,17 @@ Examples:
 Examples:
   fhirway queue replay 1042 1043
   fhirway queue replay --state dead --reason validation --dry-run
-  fhirway queue replay --state delivered --since 1d --to second-server")]
+  fhirway queue replay --state delivered --since 1d --to second-server
+  fhirway queue replay 1042 --overwrite      although something newer was delivered since")]
     Replay {
         #[command(flatten)]
         filter: FilterArgs,
         /// To this destination instead of the one it had
         #[arg(long, value_name = "NAME")]
         to: Option<String>,
+        /// Write what is older than what was delivered since; else such a replay changes nothing
+        #[arg(long, conflicts_with = "dry_run")]
+        overwrite: bool,
         /// Only say what would be done
         #[arg(long)]
         dry_run: bool,
@@ -233,7 +240,14 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 
 pub(crate) fn run(command: &Command) -> Outcome {
     let (common, request) = request(command)?;
-    let answer = runtime()?.block_on(answer(common, request))?;
+    let answer = runtime()?.block_on(async {
+        match command {
+            Command::Replay {
+                overwrite: true, ..
+            } => overwriting(common, request).await,
+            _ => answer(common, request).await,
+        }
+    })?;
     match common.format {
         Format::Json => output::print_json(&answer)?,
         Format::Text => output::print(&view::text(command, &answer))?,
@@ -274,6 +288,7 @@ fn request(command: &Command) -> Result<(&Common, Control), Failure> {
             dry_run,
             token,
             common,
+            ..
         } => {
             let replay = Replay {
                 filter: filter.pointed()?,
@@ -331,13 +346,48 @@ fn request(command: &Command) -> Result<(&Common, Control), Failure> {
     })
 }
 
+/// A replay that may overwrite newer data. The originals are marked first, so that no new record is delivered before it has
+/// the mark; then the new records have it, and the originals no longer.
+async fn overwriting(common: &Common, request: Control) -> Result<Value, Failure> {
+    let Control::Replay { replay } = &request else {
+        return answer(common, request).await;
+    };
+    let records = |answer: &Value| -> Vec<RecordId> {
+        let lines = answer.as_array().into_iter().flatten();
+        lines
+            .filter_map(|line| line.get("record")?.as_i64().map(RecordId))
+            .collect()
+    };
+    let (data, _) = folders(common)?;
+    let newest = Newest::open(&data).map_err(|error| Failure::run(&error))?;
+    let mark = |records: &[RecordId], forced: bool| {
+        newest
+            .force(records, forced)
+            .map_err(|error| Failure::run(&error))
+    };
+    let filter = replay.filter.clone();
+    let originals = records(&answer(common, Control::List { filter }).await?);
+    mark(&originals, true)?;
+    let answer = answer(common, request).await;
+    if let Ok(Some(replayed)) = answer.as_ref().map(|answer| answer.get("records")) {
+        mark(&records(replayed), true)?;
+    }
+    mark(&originals, false)?;
+    answer
+}
+
+/// The data folder, and the queue in it.
+fn folders(common: &Common) -> Result<(PathBuf, PathBuf), Failure> {
+    match &common.data {
+        Some(data) => Ok((data.clone(), data.join("queue"))),
+        None => crate::config::locations(common.config.config.as_deref())
+            .map_err(|error| Failure::Usage(format!("cannot read the configuration: {error}"))),
+    }
+}
+
 /// Asks the running gateway, or opens the queue when there is none.
 async fn answer(common: &Common, request: Control) -> Result<Value, Failure> {
-    let (data, folder) = match &common.data {
-        Some(data) => (data.clone(), data.join("queue")),
-        None => crate::config::locations(common.config.config.as_deref())
-            .map_err(|error| Failure::Usage(format!("cannot read the configuration: {error}")))?,
-    };
+    let (data, folder) = folders(common)?;
     let socket = control::socket_path(&data);
     match control::ask(&socket, &request).await {
         Err(control::ControlError::Unreachable(..)) => {}

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use serde::Serialize;
 
 pub use super::auth::{Auth, ClientProof, OAuth2, TokenUrl};
+pub use super::writing::{Compression, Format, Gone, Prefer, Split, Stale, Versions, Writing};
 use super::{
     auth, defaults,
     exchange::{self, Exchange},
@@ -13,6 +14,7 @@ use super::{
     section::Section,
     show::{as_duration, as_option_duration},
     takes::{self, Takes},
+    writing,
 };
 
 /// One FHIR server, or one exchange; the latter makes no use of what is about HTTP.
@@ -51,6 +53,9 @@ pub struct Destination {
     pub takes: Takes,
     /// Looking at what the server says it can do.
     pub capability: Capability,
+    /// How requests are written.
+    #[serde(flatten)]
+    pub writing: Writing,
 }
 
 /// Where a destination is.
@@ -94,6 +99,8 @@ pub enum BundleKind {
     Transaction,
     /// Each entry on its own, for servers without transactions.
     Batch,
+    /// No Bundle: one request for each resource, in the order of their references.
+    Single,
 }
 
 /// Waiting and trying again.
@@ -168,6 +175,7 @@ fn one(name: String, section: Section<'_>) -> Destination {
     let breaker = section.section_or_empty("breaker");
     let capability = section.section_or_empty("capability");
     let destination = Destination {
+        writing: writing::read(&section),
         takes: takes::read(&section, matches!(address, Address::Embedded)),
         name,
         auth: auth::read(&section),
@@ -188,6 +196,7 @@ fn one(name: String, section: Section<'_>) -> Destination {
                 &[
                     ("transaction", BundleKind::Transaction),
                     ("batch", BundleKind::Batch),
+                    ("single", BundleKind::Single),
                 ],
             )
             .unwrap_or(BundleKind::Transaction),

@@ -207,6 +207,16 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A number of at least `least`, or `off`.
+    pub fn number_or_off(&self, key: &'static str, least: usize) -> Option<Option<usize>> {
+        self.parsed(key, |text| match text.replace('_', "").parse() {
+            _ if text == "off" => Ok(None),
+            Ok(number) if number >= least => Ok(Some(number)),
+            Ok(_) => Err(format!("must be at least {least}, or off")),
+            Err(_) => Err(format!("`{text}` is neither a whole number nor off")),
+        })
+    }
+
     /// A length of time such as `250ms`, `30s`, `5m`, `12h` or `7d`.
     pub fn duration(&self, key: &'static str) -> Option<Duration> {
         self.parsed(key, units::duration)

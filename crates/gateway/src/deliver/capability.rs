@@ -8,7 +8,7 @@ use upstream::{Capability, CapabilityError, Finding, Interaction, Needs, Stack, 
 use crate::{
     config::{
         Config, Destination,
-        destination::{Address, BundleKind, CapabilityCheck, Ids},
+        destination::{Address, BundleKind, CapabilityCheck, Ids, Versions},
     },
     events::DestinationEvents,
     packages::Packages,
@@ -33,10 +33,13 @@ pub(crate) struct CapabilityWatch {
 /// Everything that the routes need of a destination's server.
 pub(crate) fn needs(config: &Config, packages: &Packages, destination: &Destination) -> Needs {
     let mut needs = Needs {
-        bundle: Some(match destination.bundle {
-            BundleKind::Transaction => upstream::Kind::Transaction,
-            BundleKind::Batch => upstream::Kind::Batch,
-        }),
+        bundle: match destination.bundle {
+            BundleKind::Transaction => Some(upstream::Kind::Transaction),
+            BundleKind::Batch => Some(upstream::Kind::Batch),
+            BundleKind::Single => None,
+        },
+        format: super::stack_config::format(destination.writing.format),
+        versions: destination.writing.versions == Versions::IfMatch,
         ..Needs::default()
     };
     let routes = config.routes.iter().filter(|route| {
@@ -53,6 +56,10 @@ pub(crate) fn needs(config: &Config, packages: &Packages, destination: &Destinat
                     (Ids::Conditional, true, false) => Interaction::ConditionalCreate,
                 };
                 needs.add(makeable.type_name, interaction, &route.name);
+                // Which version there is, is asked by identifier.
+                if needs.versions && interaction == Interaction::ConditionalUpdate {
+                    needs.add(makeable.type_name, Interaction::Search, &route.name);
+                }
             }
         }
     }

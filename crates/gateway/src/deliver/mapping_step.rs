@@ -4,13 +4,17 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use fhir::bundle::{BundleKind, BundleOptions, Ids};
-use hl7v2::ParseOptions;
+use fhir::{
+    bundle::{BundleKind, BundleOptions, Entry, Ids},
+    tree::Tree,
+};
+use hl7v2::{Message, ParseOptions};
 use jiff::tz::TimeZone;
 use mapping::{CodeMiss, Context, Deadline, MessagePredicate, Package};
 use queue::{Lease, RecordId};
 use upstream::Request;
 
+use super::stale::{Judge, Judged};
 use crate::{
     config::{
         self, Config, Destination, listener::Content, mapping::MessageLimits, route::OnPoison,
@@ -18,6 +22,7 @@ use crate::{
     convert::{ConvertFailure, Converted, Engine, Settings, is_error},
     events::{Events, RouteEvents},
     misses::Misses,
+    newest::Newest,
     packages::Packages,
     receive,
     terminology::{Asked, Terminology, Unavailable},
@@ -43,6 +48,7 @@ pub struct MappingStep {
     listeners: BTreeMap<String, ListenerStep>,
     naming_base: String,
     misses: Arc<Misses>,
+    newest: Arc<Newest>,
 }
 
 /// An engine for each combination of layers.
@@ -83,6 +89,7 @@ struct ListenerStep {
 pub(super) struct Mapped {
     body: Bytes,
     kind: config::destination::BundleKind,
+    judged: Judged,
 }
 
 /// Why a record is no request.
@@ -107,6 +114,7 @@ impl MappingStep {
         packages: &Packages,
         events: &Events,
         misses: Arc<Misses>,
+        newest: Arc<Newest>,
     ) -> Result<Self, Setup> {
         let mut routes = BTreeMap::new();
         for route in &config.routes {
@@ -166,12 +174,18 @@ impl MappingStep {
             listeners,
             naming_base: config.naming_base.clone(),
             misses,
+            newest,
         })
     }
 
     /// From now on messages are mapped with these packages; those being mapped finish with what they began with.
     pub fn replace(&self, packages: &Packages) {
         self.engines.store(Arc::new(engines(packages)));
+    }
+
+    /// What the newest message said of each resource.
+    pub(super) fn newest(&self) -> &Newest {
+        &self.newest
     }
 
     /// The fingerprints of what is in force, by the layers.
@@ -260,17 +274,24 @@ impl MappingStep {
             limits: self.limits.engine(),
             deadline: Deadline::new(move || started.elapsed() >= time),
         };
+        let judge = Judge::new(&self.newest, destination, lease, context.zone.as_ref());
+        let decide = |message: &Message<'_>, tree: &Tree, entries: &mut [Entry<'_>]| {
+            judge.decide(message, tree, entries);
+        };
         let settings = Settings {
             parse,
             context: &context,
             bundle: bundle_options(destination),
             validation: route.config.validation,
+            decide: Some(&decide),
         };
         let result = engine.convert(&lease.payload, &settings);
+        let judged = judge.into_judged();
         Ok(Attempt {
             package: Arc::clone(engine.package()),
             sender: context.sender,
             started,
+            judged,
             result,
         })
     }
@@ -299,6 +320,7 @@ impl MappingStep {
                 Ok(Mapped {
                     body: converted.bundle.into(),
                     kind: destination.bundle,
+                    judged: attempt.judged,
                 })
             }
             Err(failure) => {
@@ -324,6 +346,7 @@ struct Attempt {
     sender: String,
     started: Instant,
     result: Result<Converted, ConvertFailure>,
+    judged: Judged,
 }
 
 impl Attempt {
@@ -415,7 +438,9 @@ fn told(misses: &[CodeMiss]) -> String {
 fn bundle_options(destination: &Destination) -> BundleOptions<'_> {
     BundleOptions {
         kind: match destination.bundle {
-            config::destination::BundleKind::Transaction => BundleKind::Transaction,
+            // One by one: the stack looks into references, which are those of a transaction.
+            config::destination::BundleKind::Transaction
+            | config::destination::BundleKind::Single => BundleKind::Transaction,
             config::destination::BundleKind::Batch => BundleKind::Batch,
         },
         ids: match destination.ids {
@@ -438,11 +463,17 @@ impl Mapped {
         &self.body
     }
 
+    /// What was decided about each resource.
+    pub(super) fn judged(&self) -> &Judged {
+        &self.judged
+    }
+
     /// The request, with the number of attempts before it and an id of ours for both logs.
     pub(super) fn request(self, lease: &Lease) -> Request {
         let mut request = match self.kind {
             config::destination::BundleKind::Transaction => Request::transaction(self.body),
             config::destination::BundleKind::Batch => Request::batch(self.body),
+            config::destination::BundleKind::Single => Request::singles(self.body),
         };
         request.attempt = lease.attempts;
         request.request_id = Some(format!("fhirway-{}-{}", lease.record, lease.attempts));

@@ -5,7 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use upstream::{ConfigError, Proof, SigningKey, SigningKeys, TokenEndpoint};
 
 use crate::config::destination::{
-    Address, Auth, ClientProof, ClientTls, Destination, OAuth2, TokenUrl,
+    Address, Auth, ClientProof, ClientTls, Compression, Destination, Format, Gone, OAuth2, Prefer,
+    TokenUrl, Versions, Writing,
 };
 
 /// The stack's configuration of `destination`; `repository` is where the embedded one listens.
@@ -34,6 +35,7 @@ pub(crate) fn stack_config(
     config.breaker.failures = destination.breaker.failures;
     config.breaker.first_pause = destination.breaker.first_pause;
     config.breaker.longest_pause = destination.breaker.longest_pause;
+    write_as(&mut config, &destination.writing);
     config.headers = destination
         .headers
         .iter()
@@ -58,6 +60,37 @@ pub(crate) fn credential(auth: &Auth) -> Result<upstream::Auth, ConfigError> {
         },
         Auth::OAuth2(auth) => upstream::Auth::OAuth2(Box::new(oauth2(auth)?)),
     })
+}
+
+fn write_as(config: &mut upstream::Config, writing: &Writing) {
+    config.prefer = match writing.prefer {
+        Prefer::Minimal => upstream::Prefer::Minimal,
+        Prefer::Representation => upstream::Prefer::Representation,
+        Prefer::OperationOutcome => upstream::Prefer::OperationOutcome,
+        Prefer::Unset => upstream::Prefer::Unset,
+    };
+    config.format = format(writing.format);
+    config.compression = match writing.compression {
+        Compression::None => upstream::Compression::None,
+        Compression::Gzip => upstream::Compression::Gzip,
+    };
+    config.split = upstream::Split {
+        max_entries: writing.split.max_entries,
+        max_bytes: writing
+            .split
+            .max_bytes
+            .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+    };
+    config.versions = writing.versions == Versions::IfMatch;
+    config.recreate = writing.gone == Gone::Recreate;
+}
+
+/// The format in the words of the stack.
+pub(crate) fn format(format: Format) -> upstream::Format {
+    match format {
+        Format::Json => upstream::Format::Json,
+        Format::Xml => upstream::Format::Xml,
+    }
 }
 
 /// The keys that sign for `destination`; `None` where nothing is signed.

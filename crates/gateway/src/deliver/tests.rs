@@ -108,6 +108,7 @@ impl House {
                 &Packages::load(&config).unwrap(),
                 &events,
                 Arc::default(),
+                crate::newest::Newest::open(folder.path()).unwrap(),
             )
             .unwrap(),
         );

@@ -150,6 +150,15 @@ impl DestinationEvents {
         }
     }
 
+    /// Resources of a message are left as they are, being newer at the destination; `what` has counts and types only.
+    pub fn stale(&self, record: queue::RecordId, count: usize, what: &str) {
+        self.metrics
+            .stale
+            .with_label_values(&[&self.name])
+            .inc_by(count as u64);
+        info!(event = "older_message", destination = %self.name, record = record.0, what);
+    }
+
     /// `/metadata` was held against what the routes need: how much is missing, and what, where that is news.
     pub fn capabilities(&self, missing: usize, news: Option<&str>) {
         let result = if missing == 0 { "ok" } else { "missing" };

@@ -1,5 +1,6 @@
 //! The RESTful API over HTTP (<https://hl7.org/fhir/R4/http.html>), on axum.
 
+use std::io::Read;
 use std::sync::Arc;
 
 use axum::Router;
@@ -65,6 +66,20 @@ async fn handle(State(repository): State<Arc<Repository>>, request: Request) -> 
     })
 }
 
+/// A compressed body, as long as it is not too large when it is unpacked.
+fn unpacked(body: &[u8]) -> Result<Bytes, Fault> {
+    let most = u64::try_from(BODY_LIMIT).unwrap_or(u64::MAX);
+    let mut out = Vec::new();
+    flate2::read::MultiGzDecoder::new(body)
+        .take(most.saturating_add(1))
+        .read_to_end(&mut out)
+        .map_err(|_| Fault::Invalid("body is not gzip".into()))?;
+    if out.len() > BODY_LIMIT {
+        return Err(Fault::TooLarge);
+    }
+    Ok(out.into())
+}
+
 // === impl Call ===
 
 impl Call {
@@ -74,6 +89,12 @@ impl Call {
         let body = to_bytes(body, BODY_LIMIT)
             .await
             .map_err(|_| Fault::TooLarge)?;
+        let body = match head.headers.get(header::CONTENT_ENCODING) {
+            None => body,
+            Some(coding) if coding == "identity" => body,
+            Some(coding) if coding == "gzip" => unpacked(&body)?,
+            Some(_) => return Err(Fault::MediaType),
+        };
         let path = head
             .uri
             .path()

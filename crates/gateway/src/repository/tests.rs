@@ -56,7 +56,7 @@ async fn send(
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> (u16, http::HeaderMap, Value) {
     let mut request = Request::builder()
         .method(Method::from_bytes(method.as_bytes()).unwrap())
@@ -65,7 +65,7 @@ async fn send(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Body::from(body.to_owned())).unwrap();
+    let request = request.body(Body::from(body.as_ref().to_vec())).unwrap();
     let response: Response<Body> = router(Arc::clone(repository))
         .oneshot(request)
         .await
@@ -742,4 +742,28 @@ async fn concept_maps_translate() {
         (status, &alone["parameter"][0]["valueBoolean"]),
         (200, &json!(true))
     );
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_read_within_the_limit() {
+    use std::io::Write;
+
+    let repository = repository();
+    let gzip = |body: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    };
+    let headers = |coding| [("content-type", JSON), ("content-encoding", coding)];
+    let patient = br#"{"resourceType":"Patient","id":"1"}"#;
+    for (coding, body, expected) in [
+        ("gzip", gzip(patient), 201),
+        ("identity", patient.to_vec(), 200),
+        ("gzip", patient.to_vec(), 400),
+        ("br", patient.to_vec(), 415),
+        ("gzip", gzip(&vec![b' '; BODY_LIMIT + 1]), 413),
+    ] {
+        let (status, _, _) = send(&repository, "PUT", "/Patient/1", &headers(coding), body).await;
+        assert_eq!(status, expected, "{coding}");
+    }
 }

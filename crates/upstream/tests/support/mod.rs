@@ -1,4 +1,5 @@
 //! A FHIR server that does as it is told, on loopback, by hyper: one step of the script per request.
+#![allow(dead_code)] // each test binary uses its own part
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,6 +27,11 @@ pub enum Step {
         headers: Vec<(&'static str, String)>,
         body: String,
     },
+    /// 200 with these bytes.
+    Bytes {
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+    },
     /// Reads the request and never answers.
     Hang,
     /// Answers 200 and then a byte now and then, without end.
@@ -39,6 +45,8 @@ pub enum Step {
 pub struct Seen {
     pub method: String,
     pub path: String,
+    /// Path and query.
+    pub target: String,
     pub headers: http::HeaderMap,
     pub body: Bytes,
 }
@@ -159,6 +167,7 @@ where
             seen.lock().unwrap().push(Seen {
                 method: head.method.to_string(),
                 path: head.uri.path().to_owned(),
+                target: head.uri.to_string(),
                 headers: head.headers,
                 body,
             });
@@ -178,9 +187,19 @@ async fn carry_out(step: Step) -> Result<http::Response<Body>, &'static str> {
             headers,
             body,
         } => {
-            let mut response = http::Response::builder()
-                .status(status)
-                .header("content-type", "application/fhir+json");
+            let mut response = http::Response::builder().status(status);
+            if headers.iter().all(|(name, _)| *name != "content-type") {
+                response = response.header("content-type", "application/fhir+json");
+            }
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            Ok(response
+                .body(Full::new(Bytes::from(body)).boxed_unsync())
+                .unwrap())
+        }
+        Step::Bytes { headers, body } => {
+            let mut response = http::Response::builder();
             for (name, value) in headers {
                 response = response.header(name, value);
             }

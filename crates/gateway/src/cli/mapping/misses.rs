@@ -172,6 +172,7 @@ fn count(engine: &Engine, bytes: &[u8], misses: &Misses) -> bool {
         context: &Context::default(),
         bundle: BundleOptions::default(),
         validation: Validation::Off,
+        decide: None,
     };
     let converted = engine.convert(bytes, &settings);
     let missed = match &converted {

@@ -161,6 +161,7 @@ fn convert(
         context: &assertions.settings().context(),
         bundle: assertions.settings().bundle(),
         validation: Validation::Warn,
+        decide: None,
     };
     let message = bytes.get(range.clone()).unwrap_or_default();
     Ok(engine.convert(message, &settings))
