@@ -72,6 +72,7 @@ impl Compiler {
                 continue;
             };
             for path in paths(place.path, element) {
+                self.sliced(place, &path, field);
                 if let Some(constraint) = place.profile.constraints.get(&path) {
                     self.constrained(place, constraint, &path, element, field);
                 }
@@ -159,6 +160,19 @@ impl Compiler {
                 );
             }
         }
+        if let Some(url) = &constraint.required {
+            for rule in field.rules.iter().filter(|rule| !unsure(rule)) {
+                if let Some(codes) = self.outside(url, rule) {
+                    let span = here(self, rule);
+                    self.warn(
+                        Code::ProfileValue,
+                        span,
+                        format!("this gives {codes} for `{path}`, which the value set {url} does not have"),
+                        format!("{} requires a code of it", place.profile.url),
+                    );
+                }
+            }
+        }
         let Some(value) = &constraint.value else {
             return;
         };
@@ -170,6 +184,80 @@ impl Compiler {
                     span,
                     format!("this constant is not what {url} fixes for `{path}`"),
                     format!("the profile says {}", shown(value)),
+                );
+            }
+        }
+    }
+
+    /// The codes of a rule that a value set does not have; none where either is not known.
+    fn outside(&self, url: &str, rule: &Rule) -> Option<String> {
+        let set = self.r4.value_set_by_url(url).filter(|set| set.closed)?;
+        let mut wrong: Vec<String> = match &rule.body {
+            Body::Table(table, ..) => {
+                let table = self.plan.tables.get(*table)?;
+                let groups = table.groups();
+                groups
+                    .flat_map(|group| group.codes.values().flatten().chain(&group.default))
+                    .map(|target| target.code.clone())
+                    .collect()
+            }
+            _ => constant(rule).into_iter().collect(),
+        };
+        wrong.retain(|code| !set.has_code(code));
+        wrong.sort_unstable();
+        wrong.dedup();
+        (!wrong.is_empty()).then(|| format!("`{}`", wrong.join("`, `")))
+    }
+
+    /// The rules of an element against the slices that a profile makes of its values.
+    fn sliced(&mut self, place: Place<'_>, path: &str, field: &Field) {
+        let slices: Vec<_> = place
+            .profile
+            .slices
+            .iter()
+            .filter(|slice| slice.path == path)
+            .collect();
+        let rules: Vec<&Rule> = field
+            .rules
+            .iter()
+            .filter(|rule| !(place.sometimes && rule.when.is_some()))
+            .collect();
+        let Some(first) = rules.first() else { return };
+        for slice in &slices {
+            let none = rules
+                .iter()
+                .all(|rule| contradicts(&slice.wanted, rule, self));
+            if slice.min > 0 && none {
+                let span = place.at.unwrap_or_else(|| self.span_of(first.origin));
+                self.warn(
+                    Code::ProfileMissing,
+                    span,
+                    format!(
+                        "no rule gives the slice `{}` of `{path}`, which {} requires",
+                        slice.name, place.profile.url
+                    ),
+                    format!("add one that holds {}", shown(&slice.wanted)),
+                );
+            }
+        }
+        if !slices.iter().any(|slice| slice.closed) {
+            return;
+        }
+        for rule in rules {
+            if slices
+                .iter()
+                .all(|slice| contradicts(&slice.wanted, rule, self))
+            {
+                let span = place.at.unwrap_or_else(|| self.span_of(rule.origin));
+                let names: Vec<&str> = slices.iter().map(|slice| slice.name.as_str()).collect();
+                self.warn(
+                    Code::ProfileCardinality,
+                    span,
+                    format!(
+                        "this gives a `{path}` that is none of the slices which {} allows",
+                        place.profile.url
+                    ),
+                    format!("its slices are {}", names.join(", ")),
                 );
             }
         }

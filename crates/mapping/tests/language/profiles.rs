@@ -237,3 +237,106 @@ fn files_that_are_no_profiles_are_one_finding_each() {
     ]);
     assert!(package.is_some());
 }
+
+const SLICES: &str = r#"{"id":"Patient.identifier","path":"Patient.identifier","slicing":{"discriminator":[{"type":"value","path":"system"}],"rules":"RULES"}},
+    {"id":"Patient.identifier:ssn","path":"Patient.identifier","sliceName":"ssn","min":1,"max":"1"},
+    {"id":"Patient.identifier:ssn.system","path":"Patient.identifier.system","fixedUri":"urn:ssn"},
+    {"id":"Patient.identifier:mrn","path":"Patient.identifier","sliceName":"mrn","min":0,"max":"*"},
+    {"id":"Patient.identifier:mrn.system","path":"Patient.identifier.system","patternUri":"urn:mrn"}"#;
+
+#[test]
+fn slices_that_a_value_tells_apart() {
+    let open = SLICES.replace("RULES", "open");
+    one(
+        patient(
+            &open,
+            "identifier:\n  - { system: urn:mrn, value: \"{{PID-3.1}}\" }",
+        ),
+        "segments/PID/Patient.yaml:6 M052 no rule gives the slice `ssn` of `identifier`, which https://e.org/p requires",
+    );
+    // A system that the message decides may be the one.
+    for rule in [
+        "{ system: urn:ssn, value: \"{{PID-3.1}}\" }",
+        "{ system: \"{{PID-3.4.2}}\", value: \"{{PID-3.1}}\" }",
+        "{ each: PID-3, map: CX/Identifier }",
+    ] {
+        let found = patient(&open, &format!("identifier:\n  - {rule}"));
+        assert!(found.is_empty(), "{rule}: {found:#?}");
+    }
+    let other = "identifier:\n  - { system: urn:ssn, value: \"{{PID-3.1}}\" }\n  - { system: urn:other, value: \"{{PID-3.1}}\" }";
+    assert!(patient(&open, other).is_empty());
+    one(
+        patient(&SLICES.replace("RULES", "closed"), other),
+        "segments/PID/Patient.yaml:7 M053 this gives a `identifier` that is none of the slices",
+    );
+}
+
+#[test]
+fn slices_by_a_pattern_of_the_value_itself() {
+    let elements = r#"{"id":"Patient.communication.language.coding","path":"Patient.communication.language.coding"},
+        {"id":"Patient.maritalStatus.coding","path":"Patient.maritalStatus.coding","slicing":{"discriminator":[{"type":"pattern","path":"$this"}],"rules":"open"}},
+        {"id":"Patient.maritalStatus.coding:v3","path":"Patient.maritalStatus.coding","sliceName":"v3","min":1,"patternCoding":{"system":"urn:v3"}}"#;
+    let rules = |system: &str| {
+        format!(
+            "maritalStatus: {{ coding: [ {{ system: {system}, code: \"{{{{PID-16.1}}}}\" }} ] }}"
+        )
+    };
+    one(
+        patient(elements, &rules("urn:local")),
+        "segments/PID/Patient.yaml:5 M052 no rule gives the slice `v3` of `maritalStatus.coding`",
+    );
+    assert!(patient(elements, &rules("urn:v3")).is_empty());
+}
+
+#[test]
+fn codes_of_a_required_value_set() {
+    let elements = r#"{"path":"Patient.contact.gender"},{"path":"Patient.language","binding":{"strength":"required","valueSet":"http://hl7.org/fhir/ValueSet/administrative-gender|4.0.1"}}"#;
+    one(
+        patient(elements, "language: de"),
+        "segments/PID/Patient.yaml:5 M054 this gives `de` for `language`, which the value set http://hl7.org/fhir/ValueSet/administrative-gender does not have",
+    );
+    assert!(patient(elements, "language: other").is_empty());
+    let extensible = elements.replace("required", "extensible");
+    assert!(patient(&extensible, "language: de").is_empty());
+    // What a table gives counts too.
+    one(
+        patient(
+            &elements.replace("administrative-gender", "link-type"),
+            "language: { from: PID-15, table: Sex }",
+        ),
+        "segments/PID/Patient.yaml:5 M054 this gives `female`, `male`, `other` for `language`",
+    );
+}
+
+#[test]
+fn a_resource_that_a_single_rule_makes_may_claim_a_profile() {
+    let named = profile(
+        "o",
+        "Organization",
+        "",
+        r#"{"path":"Organization.name","min":1}"#,
+    );
+    let map = |rule: &str| {
+        format!("segment: PID\nmakes: Patient\nkey: PID-3\nmanagingOrganization:\n  {rule}\n")
+    };
+    let check = |rule: &str| found(&[(PATIENT, &map(rule)), ("profiles/o.json", &named)]);
+    one(
+        check(
+            "{ make: Organization, key: PID-33, meta: { profile: [ \"https://e.org/o\" ] }, active: \"true\" }",
+        ),
+        "segments/PID/Patient.yaml:5 M052 no rule gives name, which https://e.org/o requires",
+    );
+    let named_by =
+        "{ make: Organization, key: PID-33, meta: { profile: [ \"https://e.org/o\" ] }, name: x }";
+    assert!(check(named_by).is_empty());
+    let patients = profile("o", "Patient", "", r#"{"path":"Patient.name","min":1}"#);
+    let files = [(PATIENT, map(named_by)), ("profiles/o.json", patients)];
+    let files: Vec<File<'_>> = files
+        .iter()
+        .map(|(path, text)| (*path, text.as_str()))
+        .collect();
+    one(
+        found(&files),
+        "segments/PID/Patient.yaml:5 M055 https://e.org/o is a profile of Patient, not of Organization",
+    );
+}

@@ -52,6 +52,45 @@ impl Compiler {
                 };
                 self.claims_of(profiles, maps, &made);
             }
+            self.claims_inside(profiles, maps, &map.fields);
+        }
+        for entry in messages.values().flat_map(|message| &message.entries) {
+            for set in &entry.set {
+                self.claims_inside(profiles, maps, &set.fields);
+            }
+        }
+    }
+
+    /// Resources that single rules make: `make:`, and what `set:` adds to one that a map makes.
+    fn claims_inside(&mut self, profiles: &Profiles, maps: &[Map], fields: &[Field]) {
+        let claim = |compiler: &mut Self, type_name, fields: Vec<&Field>| {
+            let made = Made {
+                type_name,
+                fields,
+                linked: BTreeSet::new(),
+                whose: String::new(),
+            };
+            compiler.claims_of(profiles, maps, &made);
+        };
+        for rule in fields.iter().flat_map(|field| &field.rules) {
+            match &rule.body {
+                Body::Make(make) => {
+                    claim(self, make.type_name, make.fields.iter().collect());
+                    self.claims_inside(profiles, maps, &make.fields);
+                }
+                Body::Object(inner) => self.claims_inside(profiles, maps, inner),
+                Body::Map(map) if !rule.set.is_empty() => {
+                    let map = maps.get(*map);
+                    if let Some((Makes::Resource(type_name), map)) =
+                        map.map(|map| (&map.makes, map))
+                    {
+                        let all = map.fields.iter().chain(&rule.set);
+                        claim(self, type_name, all.collect());
+                    }
+                }
+                _ => {}
+            }
+            self.claims_inside(profiles, maps, &rule.set);
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Profile {
     pub constraints: BTreeMap<String, Constraint>,
     /// Extensions that must be there: path of what holds them, and url.
     pub required_extensions: Vec<(String, String)>,
+    /// Kinds of values that are told apart by a fixed value inside of them.
+    pub slices: Vec<Slice>,
     file: u16,
 }
 
@@ -38,6 +40,151 @@ pub(crate) struct Constraint {
     pub types: Vec<String>,
     /// The `fixed[x]` or `pattern[x]`.
     pub value: Option<Value>,
+    /// The value set that its codes must be of.
+    pub required: Option<String>,
+}
+
+/// A slice whose values can be told by what they hold.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    /// The path of the element that is sliced.
+    pub path: String,
+    /// Its name, such as `ssn`.
+    pub name: String,
+    pub min: u64,
+    /// What each of its values holds, as a part of that value.
+    pub wanted: Value,
+    /// Whether there are no values but those of slices.
+    pub closed: bool,
+}
+
+/// A slice while the elements of a profile are read.
+#[derive(Default)]
+struct Open {
+    min: u64,
+    own: Option<Value>,
+    inside: BTreeMap<String, Value>,
+}
+
+/// Slicings and slices while the elements are read, by path, and by path and name.
+#[derive(Default)]
+struct Slicing {
+    discriminators: BTreeMap<String, (Vec<(String, String)>, bool)>,
+    open: BTreeMap<(String, String), Open>,
+}
+
+impl Slicing {
+    fn take(&mut self, type_name: &str, element: &Value) {
+        let text = |key: &str| element[key].as_str().unwrap_or_default();
+        let inner = |text: &str| {
+            text.strip_prefix(type_name)
+                .and_then(|rest| rest.strip_prefix('.'))
+                .map(str::to_owned)
+        };
+        let (Some(path), Some(id)) = (inner(text("path")), inner(text("id"))) else {
+            return;
+        };
+        if !id.contains(':') {
+            if let Some(all) = element["slicing"]["discriminator"].as_array() {
+                let pair = |one: &Value| {
+                    Some((
+                        one["type"].as_str()?.to_owned(),
+                        one["path"].as_str()?.to_owned(),
+                    ))
+                };
+                let closed = element["slicing"]["rules"] == "closed";
+                let pairs = all.iter().filter_map(pair).collect();
+                self.discriminators.insert(path, (pairs, closed));
+            }
+            return;
+        }
+        // A slice inside of a slice is a matter of its own.
+        let Some((before, after)) = id.split_once(':').filter(|(_, after)| !after.contains(':'))
+        else {
+            return;
+        };
+        let (name, rest) = after.split_once('.').unwrap_or((after, ""));
+        let slice = self
+            .open
+            .entry((before.to_owned(), name.to_owned()))
+            .or_default();
+        let value = fixed(element).cloned();
+        if rest.is_empty() {
+            slice.min = element["min"].as_u64().unwrap_or(0);
+            slice.own = value;
+        } else if let Some(value) = value {
+            slice.inside.insert(rest.to_owned(), value);
+        }
+    }
+
+    fn done(self) -> Vec<Slice> {
+        let Slicing {
+            discriminators,
+            open,
+        } = self;
+        let slices = open.into_iter().filter_map(|((path, name), open)| {
+            let (pairs, closed) = discriminators.get(&path)?;
+            let mut wanted = Value::Object(serde_json::Map::new());
+            for (kind, inside) in pairs {
+                if !matches!(kind.as_str(), "value" | "pattern") {
+                    return None;
+                }
+                let steps: Vec<&str> = inside.split('.').collect();
+                let own = |own: &Value| match inside.as_str() {
+                    "$this" => Some(own.clone()),
+                    _ => {
+                        let found = steps.iter().try_fold(own, |at, step| at.get(step))?;
+                        Some(nested(&steps, found.clone()))
+                    }
+                };
+                let given = open
+                    .inside
+                    .get(inside)
+                    .map(|value| nested(&steps, value.clone()));
+                merge(
+                    &mut wanted,
+                    given.or_else(|| open.own.as_ref().and_then(own))?,
+                );
+            }
+            Some(Slice {
+                path,
+                name,
+                min: open.min,
+                wanted,
+                closed: *closed,
+            })
+        });
+        slices.collect()
+    }
+}
+
+/// `{ coding: { code: VALUE } }`.
+fn nested(steps: &[&str], value: Value) -> Value {
+    steps.iter().rev().fold(value, |inner, step| {
+        let mut outer = serde_json::Map::new();
+        outer.insert((*step).to_owned(), inner);
+        Value::Object(outer)
+    })
+}
+
+fn merge(into: &mut Value, other: Value) {
+    match (into, other) {
+        (Value::Object(into), Value::Object(other)) => {
+            for (key, value) in other {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, other) => *into = other,
+    }
+}
+
+/// The `fixed[x]` or `pattern[x]` of an element.
+fn fixed(element: &Value) -> Option<&Value> {
+    let found = element
+        .as_object()?
+        .iter()
+        .find(|(key, _)| key.starts_with("fixed") || key.starts_with("pattern"));
+    found.map(|(_, value)| value)
 }
 
 impl Profile {
@@ -161,11 +308,15 @@ fn read(text: &str, file: u16) -> Result<Profile, Mistake> {
         contexts: contexts(&json),
         constraints: BTreeMap::new(),
         required_extensions: Vec::new(),
+        slices: Vec::new(),
         file,
     };
+    let mut slicing = Slicing::default();
     for element in elements {
+        slicing.take(&profile.type_name, element);
         take(&mut profile, element);
     }
+    profile.slices = slicing.done();
     Ok(profile)
 }
 
@@ -204,18 +355,16 @@ fn take(profile: &mut Profile, element: &Value) {
         }
         return;
     }
-    let value = element.as_object().and_then(|object| {
-        object
-            .iter()
-            .find(|(key, _)| key.starts_with("fixed") || key.starts_with("pattern"))
-    });
+    let binding = &element["binding"];
+    let required = (binding["strength"] == "required").then(|| binding["valueSet"].as_str());
     let constraint = Constraint {
         min,
         max: element["max"].as_str().and_then(|max| max.parse().ok()),
         types: types
             .filter_map(|one| one["code"].as_str().map(str::to_owned))
             .collect(),
-        value: value.map(|(_, value)| value.clone()),
+        value: fixed(element).cloned(),
+        required: required.flatten().map(|url| unversioned(url).to_owned()),
     };
     profile.constraints.insert(path.to_owned(), constraint);
 }
