@@ -244,12 +244,12 @@ impl Writer<'_> {
             BundleKind::Collection => "collection",
         };
         out.push(b'{');
-        member::<PRETTY>(1, true, "resourceType", out);
+        member::<PRETTY>(1, true, b",\"resourceType\":", out);
         string("Bundle", out);
-        member::<PRETTY>(1, false, "type", out);
+        member::<PRETTY>(1, false, b",\"type\":", out);
         string(kind, out);
         if self.entries.iter().any(|entry| entry.write != Write::Leave) {
-            member::<PRETTY>(1, false, "entry", out);
+            member::<PRETTY>(1, false, b",\"entry\":", out);
             self.all_entries::<PRETTY>(out)?;
         }
         line::<PRETTY>(0, out);
@@ -285,9 +285,9 @@ impl Writer<'_> {
         out: &mut Vec<u8>,
     ) -> Result<(), BundleError> {
         out.push(b'{');
-        member::<PRETTY>(3, true, "fullUrl", out);
+        member::<PRETTY>(3, true, b",\"fullUrl\":", out);
         self.full_url(number, entry, out);
-        member::<PRETTY>(3, false, "resource", out);
+        member::<PRETTY>(3, false, b",\"resource\":", out);
         let unknown = Cell::new(false);
         let references = |target: u32, out: &mut Vec<u8>| match self.references.get(target as usize)
         {
@@ -317,7 +317,7 @@ impl Writer<'_> {
             return Err(BundleError::UnknownReference { entry: number });
         }
         if self.options.kind != BundleKind::Collection {
-            member::<PRETTY>(3, false, "request", out);
+            member::<PRETTY>(3, false, b",\"request\":", out);
             self.request::<PRETTY>(entry, out);
         }
         line::<PRETTY>(2, out);
@@ -332,9 +332,9 @@ impl Writer<'_> {
             _ => "PUT",
         };
         out.push(b'{');
-        member::<PRETTY>(4, true, "method", out);
+        member::<PRETTY>(4, true, b",\"method\":", out);
         string(method, out);
-        member::<PRETTY>(4, false, "url", out);
+        member::<PRETTY>(4, false, b",\"url\":", out);
         out.push(b'"');
         out.extend_from_slice(entry.type_name.as_bytes());
         match (self.options.ids, entry.write, condition) {
@@ -343,7 +343,7 @@ impl Writer<'_> {
                 uuid(entry, out);
                 out.push(b'"');
                 if write == Write::Create {
-                    member::<PRETTY>(4, false, "ifNoneMatch", out);
+                    member::<PRETTY>(4, false, b",\"ifNoneMatch\":", out);
                     string("*", out);
                 }
             }
@@ -354,7 +354,7 @@ impl Writer<'_> {
             }
             (Ids::Conditional, Write::Create, Some((system, value))) => {
                 out.push(b'"');
-                member::<PRETTY>(4, false, "ifNoneExist", out);
+                member::<PRETTY>(4, false, b",\"ifNoneExist\":", out);
                 out.push(b'"');
                 condition::query(system, value, out);
                 out.push(b'"');
@@ -364,7 +364,7 @@ impl Writer<'_> {
                 uuid(entry, out);
                 out.push(b'"');
                 if write == Write::Create {
-                    member::<PRETTY>(4, false, "ifNoneMatch", out);
+                    member::<PRETTY>(4, false, b",\"ifNoneMatch\":", out);
                     string("*", out);
                 }
             }
@@ -431,14 +431,21 @@ fn uuid(entry: &Entry<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(entry.uuid.hyphenated().encode_lower(&mut buffer).as_bytes());
 }
 
-fn member<const PRETTY: bool>(level: usize, first: bool, name: &str, out: &mut Vec<u8>) {
+/// `piece` is a name between its comma and its colon.
+fn member<const PRETTY: bool>(level: usize, first: bool, piece: &[u8], out: &mut Vec<u8>) {
+    let [comma, name @ ..] = piece else { return };
+    if !PRETTY && !first {
+        out.extend_from_slice(piece);
+        return;
+    }
     if !first {
-        out.push(b',');
+        out.push(*comma);
     }
     line::<PRETTY>(level, out);
-    out.push(b'"');
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(if PRETTY { b"\": " } else { b"\":" });
+    out.extend_from_slice(name);
+    if PRETTY {
+        out.push(b' ');
+    }
 }
 
 #[cfg(test)]

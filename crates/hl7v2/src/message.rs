@@ -389,6 +389,13 @@ impl<'a> Message<'a> {
             .flatten()
     }
 
+    /// The bytes of all these leaves with the delimiters between them, as [`Node::raw`].
+    #[must_use]
+    #[inline]
+    pub fn raw(&self, leaves: Leaves) -> &'a [u8] {
+        self.raw_leaves(leaves.range())
+    }
+
     /// Where the bytes of the first of these leaves stand in the input; an empty range when there is no leaf.
     #[must_use]
     #[inline]

@@ -264,13 +264,38 @@ pub(crate) struct Needs {
     /// One of these; none when nothing is known.
     pub places: Vec<Access>,
     /// When all of them are fields of one segment, or parts of the value being mapped: of which,
-    pub root: Option<Root>,
+    pub of: Of,
     /// and the bits of their numbers.
     pub bits: u64,
     /// Nothing inside of them is asked for, so the bits say it all.
     pub whole: bool,
     /// A comparison that must hold.
     pub asked: Option<Asked>,
+}
+
+/// What the bits of [`Needs`] are about, as a number: there is no faster question, and it is the one asked most.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Of(u32);
+
+impl Of {
+    /// That is not known, or not one thing only.
+    pub const UNKNOWN: Of = Of(0);
+    /// The value being mapped.
+    pub const CURRENT: Of = Of(1);
+
+    /// A segment by its name, whose letters make the number larger than the others.
+    pub fn segment([a, b, c]: [u8; 3]) -> Of {
+        Of(u32::from_be_bytes([1, a, b, c]))
+    }
+}
+
+impl From<Root> for Of {
+    fn from(root: Root) -> Of {
+        match root {
+            Root::Current => Of::CURRENT,
+            Root::Segment(name) => Of::segment(name),
+        }
+    }
 }
 
 /// A place that conditions compare with texts. It is read once for a segment, however many comparisons there are.
@@ -280,6 +305,23 @@ pub(crate) struct Probe {
     pub access: Access,
     /// All texts that it is compared with, at most 63.
     pub texts: Vec<String>,
+    /// The same by [`short`]; the longer ones stand there as [`LONG`].
+    pub shorts: Vec<u64>,
+}
+
+/// No short text: it would be longer.
+pub(crate) const LONG: u64 = u64::MAX;
+
+/// A text of at most seven bytes and its length as a number, which is compared at once; `None` for a longer one.
+#[inline]
+pub(crate) fn short(text: &str) -> Option<u64> {
+    let mut word = u64::try_from(text.len())
+        .ok()
+        .filter(|length| *length < 8)?;
+    for byte in text.bytes() {
+        word = word << 8 | u64::from(byte);
+    }
+    Some(word)
 }
 
 /// That the text at a probe's place is one of these: bit `n` stands for text `n` of the probe, counted from 1, and bit 0 for

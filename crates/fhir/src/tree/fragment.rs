@@ -151,17 +151,16 @@ impl Node {
     /// The same node in a tree where the fragment's nodes and text start there.
     #[inline]
     fn shifted(&self, nodes: u32, text: u32, graft: u16) -> Node {
-        let link = |to: u32| {
-            if to == NONE {
-                NONE
-            } else {
-                to.wrapping_add(nodes)
-            }
+        // Without branches: this is done for most nodes of a Bundle.
+        let link = |to: u32| to.wrapping_add(if to == NONE { 0 } else { nodes });
+        let container = is_container(self.tag);
+        let text = match self.tag {
+            Tag::String | Tag::Number => text,
+            _ => 0,
         };
-        let (first, second) = match self.tag {
-            Tag::Object | Tag::Array => (link(self.first), link(self.second)),
-            Tag::String | Tag::Number => (self.first.wrapping_add(text), self.second),
-            Tag::Boolean | Tag::Reference | Tag::Null => (self.first, self.second),
+        let (first, second) = match container {
+            true => (link(self.first), link(self.second)),
+            false => (self.first.wrapping_add(text), self.second),
         };
         Node {
             first,

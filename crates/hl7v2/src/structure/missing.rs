@@ -1,5 +1,7 @@
 //! Which required segments are missing.
 
+use std::cell::LazyCell;
+
 use super::plan::Plan;
 use super::tree::{GroupTree, Item};
 use super::{GroupId, Message};
@@ -20,10 +22,13 @@ pub(super) fn report(
         return;
     }
     let definitions = for_version(message.version());
-    let header = message.header();
-    let own = definitions
-        .structure(plan.id())
-        .or_else(|| definitions.structure(&format!("{}_{}", header.code(), header.event())));
+    // Most messages lack nothing, and do not ask for it.
+    let own = LazyCell::new(|| {
+        let header = message.header();
+        let id = || format!("{}_{}", header.code(), header.event());
+        let structure = definitions.structure(plan.id());
+        structure.or_else(|| definitions.structure(&id()))
+    });
     for (group, id) in tree.groups.iter().zip(tree.groups()) {
         let lacking = plan
             .node(group.node)
@@ -38,7 +43,7 @@ pub(super) fn report(
             let Some(name) = first_required(plan, child) else {
                 continue;
             };
-            let required = match own {
+            let required = match *own {
                 Some(own) => requires(own, name),
                 None => definitions.segment(name).is_some(),
             };

@@ -12,8 +12,8 @@ use fhir::tree::{Fragment, NodeId, Tree};
 
 use super::constant;
 use crate::plan::{
-    Access, Asked, Body, Condition, Field, Fixed, Needs, OriginId, Piece, Plan, Probe, Root, Rule,
-    Select, Shape,
+    Access, Asked, Body, Condition, Field, Fixed, LONG, Needs, Of, OriginId, Piece, Plan, Probe,
+    Root, Rule, Select, Shape, short,
 };
 
 /// Most texts that one place is compared with, besides "any other".
@@ -132,8 +132,11 @@ impl Lowering {
         }
         let known = self.probes.iter().position(|probe| probe.access == access);
         let number = known.unwrap_or_else(|| {
-            let texts = Vec::new();
-            self.probes.push(Probe { access, texts });
+            self.probes.push(Probe {
+                access,
+                texts: Vec::new(),
+                shorts: Vec::new(),
+            });
             self.probes.len() - 1
         });
         let probe = self.probes.get_mut(number)?;
@@ -144,6 +147,7 @@ impl Lowering {
                 Some(text) => text,
                 None if probe.texts.len() < MOST_TEXTS => {
                     probe.texts.push(value.clone());
+                    probe.shorts.push(short(value).unwrap_or(LONG));
                     probe.texts.len() - 1
                 }
                 None => return None,
@@ -185,9 +189,9 @@ fn of_field(field: &Field) -> Needs {
         asked: together(rules().map(|needs| needs.asked)),
         ..Needs::default()
     };
-    let root = rules().next().and_then(|needs| needs.root);
-    if root.is_some() && !field.choice && rules().all(|needs| needs.root == root) {
-        needs.root = root;
+    let of = rules().next().map_or(Of::UNKNOWN, |needs| needs.of);
+    if of != Of::UNKNOWN && !field.choice && rules().all(|needs| needs.of == of) {
+        needs.of = of;
         needs.bits = rules().fold(0, |bits, needs| bits | needs.bits);
     }
     needs

@@ -4,8 +4,8 @@
 //! needs are places as seen from where the rule stands. No needs at all mean that nothing is known.
 
 use crate::plan::{
-    Access, Argument, Body, Call, Condition, Field, Helper, Needs, Piece, Plan, Root, Rule, Select,
-    Template, Test,
+    Access, Argument, Body, Call, Condition, Field, Helper, Needs, Of, Piece, Plan, Root, Rule,
+    Select, Template, Test,
 };
 
 /// Notes the needs of every rule of the plan.
@@ -56,7 +56,9 @@ fn needs(places: Vec<Access>) -> Needs {
     };
     let bits: Option<Vec<u64>> = places.iter().map(bit).collect();
     Needs {
-        root: root.filter(|_| bits.is_some()),
+        of: root
+            .filter(|_| bits.is_some())
+            .map_or(Of::UNKNOWN, Of::from),
         bits: bits
             .unwrap_or_default()
             .iter()
@@ -221,7 +223,7 @@ mod tests {
     #[test]
     fn fields_of_one_segment_and_parts_of_one_value_are_bits() {
         let both = needs(vec![at(2), at(5)]);
-        assert_eq!(both.root, Some(Root::Segment(*b"OBX")));
+        assert_eq!(both.of, Of::segment(*b"OBX"));
         assert_eq!(both.bits, 1 << 2 | 1 << 5);
         assert!(both.whole);
         let part = Access {
@@ -233,15 +235,15 @@ mod tests {
             root: Root::Segment(*b"OBR"),
             ..at(7)
         };
-        assert_eq!(needs(vec![at(2), other]).root, None);
-        assert_eq!(needs(vec![at(64)]).root, None);
+        assert_eq!(needs(vec![at(2), other]).of, Of::UNKNOWN);
+        assert_eq!(needs(vec![at(64)]).of, Of::UNKNOWN);
         let current = Access {
             root: Root::Current,
             field: 0,
             ..part
         };
         let current = needs(vec![current]);
-        assert_eq!((current.root, current.bits), (Some(Root::Current), 1 << 2));
+        assert_eq!((current.of, current.bits), (Of::CURRENT, 1 << 2));
         assert!(current.whole);
     }
 

@@ -7,7 +7,7 @@ use hl7v2::structure::{GroupId, Item};
 use hl7v2::{Leaves, Node, Segment};
 
 use super::{Run, helpers};
-use crate::plan::{Access, Asked, Comparison, Condition, Field, Form, Needs, Root};
+use crate::plan::{Access, Asked, Comparison, Condition, Field, Form, Needs, Of, Root, short};
 
 /// How many segment lookups are remembered.
 pub(crate) const CACHE: usize = 64;
@@ -23,6 +23,8 @@ pub(crate) type Climbed<'r> = (Option<GroupId>, [u8; 3], &'r str, Option<usize>)
 pub(crate) struct Here<'r> {
     pub segment: Segment<'r>,
     pub name: [u8; 3],
+    /// The segment, as rules ask for it.
+    of: Of,
     /// Which of its fields have bytes, see [`Segment::present_fields`].
     pub present: u64,
     pub group: GroupId,
@@ -37,6 +39,7 @@ impl<'r> Here<'r> {
         Here {
             segment,
             name: segment.id(),
+            of: Of::segment(segment.id()),
             present: segment.present_fields(),
             group,
             current: None,
@@ -95,10 +98,12 @@ impl<'r> Run<'r> {
     /// The fields or parts that have bytes, of what the needs are about; `None` when that is unknown or stands elsewhere.
     #[inline]
     fn present(needs: &Needs, here: &Here<'r>) -> Option<u64> {
-        match needs.root {
-            Some(Root::Current) => Some(here.parts),
-            Some(Root::Segment(name)) if name == here.name => Some(here.present),
-            _ => None,
+        if needs.of == here.of {
+            Some(here.present)
+        } else if needs.of == Of::CURRENT {
+            Some(here.parts)
+        } else {
+            None
         }
     }
 
@@ -198,7 +203,10 @@ impl<'r> Run<'r> {
             return 0;
         };
         let text = self.peek_at(probe.access, here);
-        let found = probe.texts.iter().position(|known| *known == *text);
+        let found = match short(&text) {
+            Some(text) => probe.shorts.iter().position(|known| *known == text),
+            None => probe.texts.iter().position(|known| *known == *text),
+        };
         let answer = found.map_or(0, |before| u8::try_from(before + 1).unwrap_or(0));
         if let Some(known) = self.answers.get(asked.probe) {
             let segment = self.first_segment.wrapping_add(here.segment.index());

@@ -222,6 +222,7 @@ impl<'r> Run<'r> {
         }
     }
 
+    #[inline(always)]
     fn once(&mut self, slot: Slot, shape: Shape, rule: &'r Rule, here: &Here<'r>) -> Emitted {
         if self.state.trace.is_some() {
             return self.once_traced(slot, shape, rule, here);
@@ -664,6 +665,7 @@ impl<'r> Run<'r> {
     }
 
     /// The sender asks to delete a value: it is never written, and told in the report.
+    #[cold]
     pub(crate) fn take_null(&mut self, node: Node<'r>) {
         self.take(node.leaves());
         let place = node.place();
@@ -674,6 +676,7 @@ impl<'r> Run<'r> {
         }
     }
 
+    #[cold]
     pub(crate) fn odd_text(&mut self, node: Node<'r>) {
         let mut issues = Vec::new();
         node.text_with(&mut issues);

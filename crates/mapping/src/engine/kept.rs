@@ -10,12 +10,12 @@ use std::collections::HashMap;
 use std::hash::Hasher;
 
 use fhir::tree::{Fragment, NodeId};
-use hl7v2::{Delimiters, Node};
+use hl7v2::{Delimiters, Leaves};
 use jiff::tz::TimeZone;
 
 use super::access::Here;
 use super::memo::Inputs;
-use super::slot::{Emitted, Slot};
+use super::slot::{Emitted, Slot, settled};
 use super::unmapped::Ignored;
 use super::{Run, Spread, State};
 use crate::plan::{Body, Field, OriginId, Plan, Rule, Select, Shape};
@@ -146,26 +146,17 @@ impl<'r> Run<'r> {
             return make(self);
         }
         let own = inputs.current || !matches!(rule.select, Select::Here);
-        let mut places: [Option<Node<'r>>; MOST_PLACES + 1] = [None; MOST_PLACES + 1];
-        let accesses = inputs
-            .accesses
-            .iter()
-            .map(|access| self.node(*access, here));
-        let nodes = std::iter::once(here.current.filter(|_| own)).chain(accesses);
-        for (place, node) in places.iter_mut().zip(nodes) {
-            *place = node;
-        }
+        let mut places = [Leaves::NONE; MOST_PLACES + 1];
         let mut bytes = std::mem::take(&mut self.state.kept.bytes);
         bytes.clear();
-        for place in &places {
-            match place {
-                Some(node) if node.is_present() => {
-                    bytes.push(1 + node.level() as u8);
-                    bytes.extend_from_slice(node.raw());
-                }
-                // No delimiter of a message is below a blank.
-                _ => bytes.push(0),
-            }
+        let (current, others) = places.split_at_mut(1);
+        for (place, node) in current.iter_mut().zip(here.current.filter(|_| own)) {
+            *place = node.run();
+            self.note_bytes(node.run(), 1 + node.level() as u8, &mut bytes);
+        }
+        for (place, access) in others.iter_mut().zip(&inputs.accesses) {
+            *place = self.leaves(*access, here);
+            self.note_bytes(*place, 1, &mut bytes);
         }
         let emitted = if bytes.len() > LONGEST {
             make(self)
@@ -182,42 +173,48 @@ impl<'r> Run<'r> {
         emitted
     }
 
+    /// The bytes of a place, behind a byte that is below a blank, which no delimiter is: what is absent has only that.
+    #[inline]
+    fn note_bytes(&self, place: Leaves, mark: u8, bytes: &mut Vec<u8>) {
+        if self.message.is_present(place) {
+            bytes.push(mark);
+            bytes.extend_from_slice(self.message.raw(place));
+        } else {
+            bytes.push(0);
+        }
+    }
+
     fn copy_kept(
         &mut self,
         slot: Slot,
         key: (OriginId, u64),
         bytes: &[u8],
-        places: &[Option<Node<'r>>],
+        places: &[Leaves],
     ) -> Option<Emitted> {
-        let slot = match self.state.kept.made.get(&key) {
-            Some(known) if *known.bytes == *bytes => match known.fragment {
-                Some(_) => self.settle(slot),
-                None => slot,
-            },
-            _ => return None,
-        };
         let state = &mut *self.state;
         let known = state.kept.made.get(&key)?;
-        match (&known.fragment, slot) {
-            (Some(fragment), Slot::Member(parent, key)) => {
-                state.tree.graft(parent, key, fragment);
-            }
-            (Some(fragment), Slot::Element(list)) => {
-                state.tree.push_graft(list, fragment);
-            }
-            _ => {}
+        if *known.bytes != *bytes {
+            return None;
+        }
+        if let Some(fragment) = &known.fragment {
+            match settled(&mut state.tree, slot) {
+                Slot::Member(parent, key) => state.tree.graft(parent, key, fragment),
+                Slot::Element(list) => state.tree.push_graft(list, fragment),
+                // Neither comes here: the one is settled, the other is never kept.
+                Slot::Append(node, _) | Slot::Into(node) => node,
+            };
         }
         for (place, leaf) in &known.taken {
-            if let Some(node) = places.get(*place).copied().flatten() {
-                let leaf = node.leaves().start + leaf;
+            if let Some(leaves) = places.get(*place) {
+                let leaf = leaves.range().start + leaf;
                 if let Some(word) = state.taken.get_mut(leaf / 64) {
                     *word |= 1 << (leaf % 64);
                 }
             }
         }
         for (place, Ignored { leaves, why }) in &known.ignored {
-            if let Some(node) = places.get(*place).copied().flatten() {
-                let start = node.leaves().start;
+            if let Some(place) = places.get(*place) {
+                let start = place.range().start;
                 let leaves = leaves.start + start..leaves.end + start;
                 state.ignored.push(Ignored { leaves, why: *why });
             }
@@ -231,7 +228,7 @@ impl<'r> Run<'r> {
         slot: Slot,
         key: (OriginId, u64),
         bytes: &[u8],
-        places: &[Option<Node<'r>>],
+        places: &[Leaves],
         make: impl FnOnce(&mut Self) -> Emitted,
     ) -> Emitted {
         let told = self.told();
@@ -243,10 +240,9 @@ impl<'r> Run<'r> {
         let emitted = make(self);
         self.state.kept.inside = false;
         let mut taken = Vec::new();
-        for (number, node) in places.iter().enumerate() {
-            let leaves = node.map(|node| node.leaves()).unwrap_or_default();
-            let start = leaves.start;
-            let own = leaves.filter(|leaf| self.is_taken(*leaf));
+        for (number, place) in places.iter().enumerate() {
+            let start = place.range().start;
+            let own = place.range().filter(|leaf| self.is_taken(*leaf));
             taken.extend(own.map(|leaf| (number, leaf - start)));
         }
         let new = self.state.ignored.get(ignored_before..).unwrap_or_default();
@@ -311,9 +307,9 @@ impl<'r> Run<'r> {
 }
 
 /// The place that ignored leaves are in, and the leaves counted from its first.
-fn within(one: &Ignored, places: &[Option<Node<'_>>]) -> Option<(usize, Ignored)> {
-    places.iter().enumerate().find_map(|(number, node)| {
-        let own = (*node)?.leaves();
+fn within(one: &Ignored, places: &[Leaves]) -> Option<(usize, Ignored)> {
+    places.iter().enumerate().find_map(|(number, place)| {
+        let own = place.range();
         let inside = one.leaves.start >= own.start && one.leaves.end <= own.end;
         let ignored = Ignored {
             leaves: one.leaves.start.checked_sub(own.start)?

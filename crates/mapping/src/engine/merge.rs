@@ -87,14 +87,13 @@ pub(crate) fn distinct(tree: &mut Tree, list: NodeId, since: Mark) {
     if !(2..=LONGEST_COMPARED).contains(&count) {
         return;
     }
-    let members = tree.children(list).map(|(_, member)| member);
-    let added: Vec<NodeId> = members
-        .filter(|member| tree.is_added(*member, since))
-        .collect();
-    for member in added {
-        let mut before = tree
-            .children(list)
-            .take_while(|(_, other)| *other != member);
+    let mut turn = tree
+        .children(list)
+        .find(|(_, member)| tree.is_added(*member, since));
+    while let Some((_, member)) = turn {
+        let earlier = |(_, other): &(NameId, NodeId)| *other != member;
+        turn = tree.children(list).skip_while(earlier).nth(1);
+        let mut before = tree.children(list).take_while(earlier);
         if before.any(|(_, other)| tree.equal(other, member)) {
             tree.remove(list, member);
         }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use fhir::NameId;
 use fhir::definitions::r4;
 use fhir::primitive::{JsonForm, Primitive, check};
-use fhir::tree::{Key, NodeId};
+use fhir::tree::{Key, NodeId, Tree};
 use hl7v2::Node;
 
 use super::Run;
@@ -79,13 +79,9 @@ impl<'r> Run<'r> {
     }
 
     /// The array that an `Append` stands for.
+    #[inline]
     pub(crate) fn settle(&mut self, slot: Slot) -> Slot {
-        let Slot::Append(parent, key) = slot else {
-            return slot;
-        };
-        let tree = &mut self.state.tree;
-        let list = tree.get(parent, key.name);
-        Slot::Element(list.unwrap_or_else(|| tree.add_array(parent, key)))
+        settled(&mut self.state.tree, slot)
     }
 
     /// A reference to a resource; in an element that takes a text its address.
@@ -257,6 +253,7 @@ impl<'r> Run<'r> {
     }
 
     /// One line of the report.
+    #[cold]
     pub(crate) fn note(
         &mut self,
         code: ReportCode,
@@ -277,6 +274,16 @@ impl<'r> Run<'r> {
         };
         self.state.report.issues.push(issue);
     }
+}
+
+/// The array that an `Append` stands for.
+#[inline]
+pub(crate) fn settled(tree: &mut Tree, slot: Slot) -> Slot {
+    let Slot::Append(parent, key) = slot else {
+        return slot;
+    };
+    let list = tree.get(parent, key.name);
+    Slot::Element(list.unwrap_or_else(|| tree.add_array(parent, key)))
 }
 
 /// A JSON number with the digits of the text: `+5` is `5`, `.5` is `0.5`, `05.0` is `5.0`.
