@@ -8,6 +8,8 @@
 
 mod support;
 
+#[path = "commands/bench.rs"]
+mod bench;
 #[path = "commands/config_check.rs"]
 mod config_check;
 #[path = "commands/convert.rs"]

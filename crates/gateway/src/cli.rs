@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod bench;
 mod config;
 mod convert;
 mod demo;
@@ -46,6 +47,7 @@ enum Command {
     Convert(convert::Args),
     Send(send::Args),
     Demo(demo::Args),
+    Bench(bench::Args),
     #[command(subcommand)]
     Mapping(mapping::Command),
     #[command(subcommand)]
@@ -131,6 +133,7 @@ impl Cli {
             Command::Convert(args) => convert::run(&args),
             Command::Send(args) => send::run(&args),
             Command::Demo(args) => demo::run(&args),
+            Command::Bench(args) => bench::run(&args),
             Command::Mapping(command) => mapping::run(&command),
             Command::Queue(command) => queue::run(&command),
             Command::Upstream(command) => upstream::run(&command),
