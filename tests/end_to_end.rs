@@ -315,3 +315,68 @@ async fn large_documents_come_through_whole() {
         .collect();
     assert!(bundles.iter().any(|bundle| bundle.contains(&document)));
 }
+
+/// A result from preliminary to withdrawn, with its document: each message updates what the one before made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrected_result_updates_what_was_sent() {
+    let gateway = FhirwayTest::embedded()
+        .set("routes.lab.policies.embedded-document", json!("binary"))
+        .start()
+        .await;
+    let mut client = gateway.connect().await;
+    let report = |control_id: &str, report: &str, status: &str, value: &str, data: &str| {
+        results(control_id, "4711")
+            .replace(&format!("{control_id}-"), "R1-")
+            .replace("|LAB|F", &format!("|LAB|{report}"))
+            .replace("||13.50|", &format!("||{value}|"))
+            .replace("|||F|||2026", &format!("|||{status}|||2026"))
+            + &format!("OBX|2|ED|11502-2^Report^LN||^application^pdf^Base64^{data}||||||{status}\r")
+    };
+    for (control_id, of_report, status, value, data, said) in [
+        (
+            "C1",
+            "P",
+            "P",
+            "13.1",
+            "MQ==",
+            ["preliminary", "preliminary"],
+        ),
+        ("C2", "F", "F", "13.2", "Mg==", ["final", "final"]),
+        ("C3", "C", "C", "13.3", "Mw==", ["corrected", "corrected"]),
+        ("C4", "C", "C", "13.3", "Mw==", ["corrected", "corrected"]),
+        (
+            "C5",
+            "C",
+            "W",
+            "13.3",
+            "Mw==",
+            ["corrected", "entered-in-error"],
+        ),
+    ] {
+        client
+            .send(report(control_id, of_report, status, value, data))
+            .await;
+        gateway.drained().await;
+        let reports = search(&gateway, "DiagnosticReport").await;
+        let observations = search(&gateway, "Observation").await;
+        let documents = search(&gateway, "DocumentReference").await;
+        let made = [&reports, &observations, &documents].map(Vec::len);
+        assert_eq!(made, [1, 1, 1], "{control_id}");
+        assert_eq!(
+            [&reports[0]["status"], &observations[0]["status"]],
+            said,
+            "{control_id}"
+        );
+        assert_eq!(observations[0]["valueQuantity"]["value"].to_string(), value);
+        // The document's data are where it says, and there is one of them.
+        let url = documents[0]["content"][0]["attachment"]["url"]
+            .as_str()
+            .unwrap();
+        assert!(url.starts_with("Binary/"), "{url}");
+        let (found, body) = gateway.get("repository", &format!("/fhir/{url}")).await;
+        assert_eq!(found, 200, "{body}");
+        assert!(body.contains(data), "{control_id}: {body}");
+        assert_eq!(search(&gateway, "Binary").await.len(), 1);
+    }
+    assert_eq!(gateway.counts("total")["dead"], 0);
+}

@@ -14,6 +14,7 @@ mod support;
 
 mod coverage;
 mod explain;
+mod identity;
 mod profiles;
 mod robust;
 mod types;
