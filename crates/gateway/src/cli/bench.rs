@@ -157,7 +157,7 @@ async fn bench(args: &Args, folder: &Path) -> Result<Results, Failure> {
     let clients = load::connect(&plan).await?;
     let counts = Counts::new();
     let mut watch = Watch::new(admin, Arc::clone(&counts), bar.clone());
-    let before = watch.look().await?;
+    let before = watch.sample_now().await?;
     let took = {
         let sending = load::send(&plan, clients, &counts);
         tokio::pin!(sending);
@@ -171,7 +171,7 @@ async fn bench(args: &Args, folder: &Path) -> Result<Results, Failure> {
     let behind = watch.sample_now().await?;
     let drained = match args.down {
         true => None,
-        false => watch.drain().await?,
+        false => watch.drain(behind).await?,
     };
     let end = watch.look().await?;
     bar.finish_and_clear();
@@ -262,23 +262,25 @@ impl Watch {
     }
 
     /// Waits until nothing waits any more; `None` when nobody can say, or it does not get less.
-    async fn drain(&mut self) -> Result<Option<Duration>, Failure> {
+    async fn drain(&mut self, behind: Option<Look>) -> Result<Option<Duration>, Failure> {
         let started = Instant::now();
         let (mut least, mut since) = (u64::MAX, Instant::now());
+        let mut look = behind;
         loop {
-            let Some(look) = self.sample_now().await? else {
+            let Some(seen) = look else {
                 return Ok(None);
             };
-            if look.backlog == 0 {
+            if seen.backlog == 0 {
                 return Ok(Some(started.elapsed()));
             }
-            if look.backlog < least {
-                (least, since) = (look.backlog, Instant::now());
+            if seen.backlog < least {
+                (least, since) = (seen.backlog, Instant::now());
             }
             if since.elapsed() > STUCK {
                 return Ok(None);
             }
             time::sleep(LOOK).await;
+            look = self.sample_now().await?;
         }
     }
 }

@@ -85,9 +85,11 @@ impl Samples {
                     sample.acknowledged,
                     before.map_or(0, |before| before.acknowledged),
                 ),
-                delivered: sample
-                    .look
-                    .map(|look| rate(look.delivered, earlier.map_or(0, |look| look.delivered))),
+                // What it delivered before the first look is not of this run.
+                delivered: sample.look.map(|look| {
+                    let before = earlier.map_or(look.delivered, |look| look.delivered);
+                    rate(look.delivered, before)
+                }),
                 latency: sample.latencies.percentiles(),
                 backlog: sample.look.map(|look| look.backlog),
                 memory: sample.look.and_then(|look| look.memory),
@@ -139,6 +141,8 @@ mod tests {
         assert_eq!(last.backlog, Some(5_000));
         for point in &points {
             assert!((point.acknowledged - 10.0).abs() < 1e-6, "{point:?}");
+        }
+        for point in points.iter().skip(1) {
             assert!((point.delivered.unwrap() - 9.0).abs() < 1e-6, "{point:?}");
         }
         let counted: u64 = samples.all.iter().map(|s| s.latencies.count()).sum();
