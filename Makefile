@@ -49,8 +49,9 @@ mapping: build ## Check and test the shipped mapping package
 test-rabbitmq: tools ## Only the tests with a real RabbitMQ
 	$(CARGO) test -p gateway --locked --test rabbitmq
 
-tools: ## What the tests need besides Rust: RabbitMQ, Chromium (root: installed by apt-get; else it says what to install)
+tools: ## What the tests need besides Rust: RabbitMQ, PostgreSQL, Chromium (root: installed by apt-get; else it says what to install)
 	@tests/rabbitmq/install
+	@tests/postgres/install
 	@tests/browser/install
 
 bench: ## All benchmarks; each compares with a peer or a limit in the same run

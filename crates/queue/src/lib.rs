@@ -152,7 +152,9 @@ pub use self::{
     error::{Bound, Cause, Class, QueueError, Result},
     faults::{Fault, Faults, Point},
     hold::{AuditEntry, Backup, Hold, HoldId, NewAudit, NewHold},
-    home::{Database, Dialect, Home, Row, SqliteHome, Transaction, Value},
+    home::{
+        Database, Dialect, Home, PostgresHome, PostgresOptions, Row, SqliteHome, Transaction, Value,
+    },
     observer::{Commit, Observer},
     options::{Dedup, OnConflict, Options},
     queue::Queue,

@@ -26,6 +26,7 @@ mod browse;
 mod check;
 mod held;
 mod members;
+mod postgres;
 mod retain;
 mod rows;
 mod schema;
@@ -51,7 +52,11 @@ pub(crate) use self::{
     settle::{Change, Settled},
     summary::total,
 };
-pub use self::{rows::Row, sqlite::SqliteHome};
+pub use self::{
+    postgres::{PostgresHome, PostgresOptions},
+    rows::Row,
+    sqlite::SqliteHome,
+};
 
 /// A value going into or coming out of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -90,7 +90,8 @@ impl Drop for Broker {
     }
 }
 
-fn free_port() -> u16 {
+/// A port of the loopback address that nobody uses at present.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("there are free ports")

@@ -9,11 +9,12 @@ use std::{
 
 use bytes::Bytes;
 use queue::{
-    Appended, EmbeddedQueue, Home, Lease, NewRecord, Options, Outcome, Queue, RabbitOptions,
-    RabbitQueue, RecordId, SqliteHome,
+    Appended, EmbeddedQueue, Home, Lease, NewRecord, Options, Outcome, PostgresHome,
+    PostgresOptions, Queue, RabbitOptions, RabbitQueue, RecordId, SqliteHome,
 };
 
 pub mod broker;
+pub mod postgres;
 
 pub const LEASE: Duration = Duration::from_secs(60);
 
@@ -161,7 +162,8 @@ pub async fn assert_sound(queue: &impl Look) {
 pub enum Store {
     Embedded(tempfile::TempDir),
     RabbitMq {
-        home: tempfile::TempDir,
+        /// `None`: PostgreSQL.
+        home: Option<tempfile::TempDir>,
         prefix: &'static str,
     },
 }
@@ -222,9 +224,14 @@ impl Store {
     /// On the broker of this test file; `prefix` keeps the tests apart.
     pub fn rabbitmq(prefix: &'static str) -> Self {
         Self::RabbitMq {
-            home: tempfile::tempdir().unwrap(),
+            home: Some(tempfile::tempdir().unwrap()),
             prefix,
         }
+    }
+
+    /// The same with a home in PostgreSQL; `prefix` is the name of its database, too.
+    pub fn rabbitmq_and_postgres(prefix: &'static str) -> Self {
+        Self::RabbitMq { home: None, prefix }
     }
 
     pub fn is_embedded(&self) -> bool {
@@ -250,8 +257,15 @@ impl Store {
                         &["fhir", "one", "two", "archive"],
                     )
                 };
-                let home = SqliteHome::open(home.path()).unwrap();
-                let home = Home::open(home).await.unwrap();
+                let home = match home {
+                    Some(folder) => Home::open(SqliteHome::open(folder.path()).unwrap()).await,
+                    None => {
+                        let url = postgres::shared().database(prefix).await;
+                        let options = PostgresOptions::new(&url);
+                        Home::open(PostgresHome::open(&options).await.unwrap()).await
+                    }
+                };
+                let home = home.unwrap();
                 let queue = RabbitQueue::open(options, home).await.unwrap();
                 Opened {
                     shown: format!("{queue:?}"),
@@ -286,6 +300,14 @@ macro_rules! each_store {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
                 super::$name($crate::support::Store::rabbitmq(stringify!($name))).await;
+            })+
+        }
+
+        mod rabbitmq_and_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let prefix = concat!("pg-", stringify!($name));
+                super::$name($crate::support::Store::rabbitmq_and_postgres(prefix)).await;
             })+
         }
     };
