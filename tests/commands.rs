@@ -42,6 +42,8 @@ mod mapping_table;
 mod mapping_test;
 #[path = "commands/queue.rs"]
 mod queue;
+#[path = "commands/queue_by_hand.rs"]
+mod queue_by_hand;
 #[path = "commands/send.rs"]
 mod send;
 

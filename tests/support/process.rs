@@ -96,12 +96,16 @@ impl FhirwayTest {
 
     /// Sets a key of the configuration, `listeners.lab.frame_bytes`.
     pub fn set(mut self, path: &str, value: Value) -> Self {
+        self.put(path, value);
+        self
+    }
+
+    fn put(&mut self, path: &str, value: Value) {
         let mut at = &mut self.config;
         for name in path.split('.') {
             at = &mut at[name];
         }
         *at = value;
-        self
     }
 
     /// Sets an environment variable of the process.
@@ -192,6 +196,21 @@ impl Gateway {
             }
         }
         None
+    }
+
+    /// Sets a key of the configuration for the next start.
+    pub fn set(&mut self, path: &str, value: Value) {
+        self.test.put(path, value);
+    }
+
+    /// The configuration as a file.
+    pub fn config(&self) -> PathBuf {
+        self.test.write_config()
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.test.folder().join("data")
     }
 
     /// kill -9.

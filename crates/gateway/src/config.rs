@@ -140,9 +140,50 @@ pub struct Queue {
     /// How long dead letters are kept; `None` is for ever.
     #[serde(serialize_with = "as_option_duration")]
     pub keep_dead: Option<Duration>,
+    /// Size from which on the oldest delivered and filtered messages go early; `None` is no limit.
+    #[serde(serialize_with = "as_option_bytes")]
+    pub keep_bytes: Option<u64>,
     /// Size at which new messages are refused; `None` is no limit.
     #[serde(serialize_with = "as_option_bytes")]
     pub max_bytes: Option<u64>,
+    /// What must stay free on its disk: below it, new messages are refused, and deliveries go on.
+    #[serde(serialize_with = "as_option_bytes")]
+    pub min_free: Option<u64>,
+    /// Encryption of what is stored.
+    pub encryption: Encryption,
+}
+
+/// Encryption of the queue at rest.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Encryption {
+    /// The first encrypts, all decrypt. Empty: nothing is encrypted.
+    pub keys: Vec<secret::Secret>,
+}
+
+impl Queue {
+    /// How the queue is to be opened, as far as the configuration says.
+    pub fn options(&self) -> queue::Options {
+        queue::Options {
+            dedup: queue::Dedup {
+                window: self.dedup_window,
+                on_conflict: match self.reused_control_id {
+                    ReusedControlId::Process => queue::OnConflict::Process,
+                    ReusedControlId::Reject => queue::OnConflict::Reject,
+                },
+                ..queue::Dedup::default()
+            },
+            max_bytes: self.max_bytes,
+            min_free_bytes: self.min_free.unwrap_or(0),
+            keys: self
+                .encryption
+                .keys
+                .iter()
+                // A key that cannot be read is an error of the configuration, which is then not used.
+                .filter_map(|key| queue::EncryptionKey::from_text(key.expose()).ok())
+                .collect(),
+            ..queue::Options::default()
+        }
+    }
 }
 
 /// What happens to other bytes under a control id that was seen before.
@@ -195,24 +236,49 @@ pub fn load(path: Option<&Path>) -> std::io::Result<Loaded> {
     Ok(load_text(file, text, std::env::vars()))
 }
 
-/// Where the data and the queue are, whatever else is right or wrong with the configuration: who looks into
-/// the queue need not have the secrets of the gateway.
+/// Where the data is, whatever else is right or wrong with the configuration: who asks the gateway need not have
+/// its secrets.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn locations(path: Option<&Path>) -> std::io::Result<(PathBuf, PathBuf)> {
+pub fn data_folder(path: Option<&Path>) -> std::io::Result<PathBuf> {
+    let tree = tree(path)?;
+    let problems = Problems::default();
+    Ok(data_dir(&Section::new(String::new(), &tree, &problems)))
+}
+
+/// Where the data is and how the queue is kept, whatever else is right or wrong with the configuration.
+///
+/// # Errors
+/// The file cannot be read, or what it says about the queue is wrong.
+pub fn kept_queue(path: Option<&Path>) -> std::io::Result<(PathBuf, Queue)> {
+    let tree = tree(path)?;
+    let problems = Problems::default();
+    let root = Section::new(String::new(), &tree, &problems);
+    let data_dir = data_dir(&root);
+    let queue = queue(&root, &data_dir);
+    let wrong = problems
+        .into_vec()
+        .into_iter()
+        .find(|problem| problem.severity == Severity::Error);
+    match wrong {
+        Some(problem) => Err(invalid(problem)),
+        None => Ok((data_dir, queue)),
+    }
+}
+
+fn tree(path: Option<&Path>) -> std::io::Result<source::Node> {
     let text = match path {
         Some(path) => std::fs::read_to_string(path)?,
         None => EMBEDDED.to_owned(),
     };
-    let mut tree = source::read(&text)
-        .map_err(|problem| std::io::Error::new(std::io::ErrorKind::InvalidData, problem.message))?;
+    let mut tree = source::read(&text).map_err(invalid)?;
     overrides::apply(&mut tree, std::env::vars(), &mut Vec::new());
-    let problems = Problems::default();
-    let root = Section::new(String::new(), &tree, &problems);
-    let data_dir = data_dir(&root);
-    let queue = queue(&root, &data_dir).path;
-    Ok((data_dir, queue))
+    Ok(tree)
+}
+
+fn invalid(problem: Problem) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, problem.message)
 }
 
 /// Loads a configuration from text, with overrides from `variables`.
@@ -388,9 +454,33 @@ fn queue(root: &Section<'_>, data_dir: &Path) -> Queue {
         max_bytes: section
             .bytes_or_off("max_bytes")
             .unwrap_or(defaults::QUEUE_BYTES),
+        keep_bytes: section
+            .bytes_or_off("keep_bytes")
+            .unwrap_or(defaults::QUEUE_KEEP_BYTES),
+        min_free: section
+            .bytes_or_off("min_free")
+            .unwrap_or(defaults::QUEUE_MIN_FREE),
+        encryption: encryption(section.section_or_empty("encryption")),
     };
     section.finish();
     queue
+}
+
+fn encryption(section: Section<'_>) -> Encryption {
+    let keys = section.secrets("keys");
+    for (key, origin) in &keys {
+        if let Err(why) = queue::EncryptionKey::from_text(key.expose()) {
+            section.error_with_help(
+                origin,
+                format!("{}: {why}", section.path_of("keys")),
+                "make one with `openssl rand -base64 32 > queue.key`, and name it as {file: queue.key}",
+            );
+        }
+    }
+    section.finish();
+    Encryption {
+        keys: keys.into_iter().map(|(key, _)| key).collect(),
+    }
 }
 
 fn repository(root: &Section<'_>, data_dir: &Path) -> Repository {

@@ -10,17 +10,27 @@ use std::{
     sync::Arc,
 };
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State},
+    http::StatusCode,
+    routing::post,
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use queue::{Filter, Queue, QueueError, RecordId, Release, Replay};
+use queue::{Filter, HoldId, NewHold, Queue, QueueError, RecordId, Release, Replay};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
+
+mod execute;
+
+pub use execute::{execute, whoami};
 
 use crate::{
     misses::Misses,
+    receive::Receivers,
     reload::{Reloader, Trigger},
 };
 
@@ -68,6 +78,58 @@ pub enum Command {
     },
     /// Read the mapping packages again; only a running gateway can.
     Reload,
+    /// Have matching deliveries wait from now on.
+    Hold {
+        /// Which.
+        hold: NewHold,
+    },
+    /// Take a hold away.
+    Unhold {
+        /// Which.
+        hold: HoldId,
+    },
+    /// Let the first open deliveries go, though they are held or their destination is paused.
+    Pass {
+        /// Which.
+        filter: Filter,
+        /// How many.
+        count: usize,
+    },
+    /// Store what a person made of a record, to be delivered.
+    Edit {
+        /// Which.
+        record: RecordId,
+        /// The corrected message, base64.
+        payload: String,
+        /// Where to, instead of the destinations of its route.
+        to: Vec<String>,
+    },
+    /// Take messages as if they had just come in.
+    Import {
+        /// Where they come in; without it, the only listener there is.
+        listener: Option<String>,
+        /// The messages.
+        messages: Vec<Brought>,
+    },
+    /// Whole records (they are patient data), one for each record that has a delivery that matches.
+    Export {
+        /// Which.
+        filter: Filter,
+    },
+    /// What people did.
+    Audit {
+        /// Only entries with a greater number.
+        after: i64,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Copy the queue into a file.
+    Backup {
+        /// Its path, absolute.
+        path: PathBuf,
+    },
+    /// Encrypt with the first key everything that is not.
+    Reencrypt,
     /// Recount everything.
     Check {
         /// Also verify every checksum.
@@ -78,6 +140,24 @@ pub enum Command {
         /// Start counting anew.
         clear: bool,
     },
+}
+
+/// One message that a person brings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Brought {
+    /// Its bytes, base64.
+    pub payload: String,
+    /// When it arrived first, milliseconds since 1970 UTC; without it, now.
+    pub received_at_ms: Option<i64>,
+}
+
+/// A command, and who gives it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Asked {
+    #[serde(default)]
+    by: String,
+    #[serde(flatten)]
+    command: Command,
 }
 
 /// Why a command could not be carried out.
@@ -99,46 +179,6 @@ pub enum ControlError {
     /// An answer that cannot be written or read as JSON.
     #[error("the answer is not readable")]
     Json(#[from] serde_json::Error),
-}
-
-/// Carries out one command on a queue.
-///
-/// # Errors
-/// [`ControlError::Queue`].
-pub async fn execute(queue: &dyn Queue, command: Command) -> Result<Value, ControlError> {
-    Ok(match command {
-        Command::Status => serde_json::to_value(queue.status().await?)?,
-        Command::List { filter } => serde_json::to_value(queue.list(&filter).await?)?,
-        Command::Show { record, payload } => {
-            let mut value = serde_json::to_value(queue.show(record).await?)?;
-            if payload && let Value::Object(map) = &mut value {
-                let bytes = queue.payload(record).await?;
-                map.insert("payload".to_owned(), String::from_utf8_lossy(&bytes).into());
-            }
-            value
-        }
-        Command::Replay { replay } => serde_json::to_value(queue.replay(replay).await?)?,
-        Command::Release { filter, release } => {
-            json!({ "released": queue.release(filter, release).await? })
-        }
-        Command::Pause {
-            destination,
-            reason,
-        } => {
-            queue.pause(&destination, &reason).await?;
-            json!({ "paused": destination })
-        }
-        Command::Resume { destination } => {
-            queue.resume(&destination).await?;
-            json!({ "resumed": destination })
-        }
-        Command::Reload | Command::Misses { .. } => {
-            return Err(ControlError::Refused(
-                "no gateway is running here".to_owned(),
-            ));
-        }
-        Command::Check { payloads } => serde_json::to_value(queue.check(payloads).await?)?,
-    })
 }
 
 /// Where the control socket of a data folder is.
@@ -175,17 +215,24 @@ pub struct Reach {
     pub packages: Arc<Reloader>,
     /// Codes that no table lists.
     pub misses: Arc<Misses>,
+    /// Where messages come in.
+    pub receivers: Receivers,
 }
 
 /// The service behind the control socket.
 pub fn router(reach: Reach) -> Router {
-    Router::new().route("/", post(answer)).with_state(reach)
+    Router::new()
+        .route("/", post(answer))
+        // Whoever may open the socket may bring as much as the listeners would take.
+        .layer(DefaultBodyLimit::disable())
+        .with_state(reach)
 }
 
 async fn answer(
     State(reach): State<Reach>,
-    Json(command): Json<Command>,
+    Json(asked): Json<Asked>,
 ) -> Result<Json<Value>, (StatusCode, String)> {
+    let Asked { by, command } = asked;
     let answer = match command {
         Command::Reload => match reach.packages.reload(Trigger::Command).await {
             Ok(in_force) => serde_json::to_value(in_force).map_err(ControlError::from),
@@ -201,7 +248,7 @@ async fn answer(
             }
             serde_json::to_value(list).map_err(ControlError::from)
         }
-        command => execute(reach.queue.as_ref(), command).await,
+        command => execute(reach.queue.as_ref(), &reach.receivers, &by, command).await,
     };
     answer
         .map(Json)
@@ -223,10 +270,14 @@ pub async fn ask(socket: &Path, command: &Command) -> Result<Value, ControlError
         .await
         .map_err(|error| unreachable(error.into()))?;
     tokio::spawn(connection);
+    let asked = Asked {
+        by: whoami(),
+        command: command.clone(),
+    };
     let request = http::Request::post("/")
         .header(http::header::HOST, "fhirway")
         .header(http::header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(serde_json::to_vec(command)?)))
+        .body(Full::new(Bytes::from(serde_json::to_vec(&asked)?)))
         .map_err(|error| unreachable(error.into()))?;
     let response = sender
         .send_request(request)
@@ -293,6 +344,7 @@ mod tests {
             queue: Arc::clone(&queue),
             packages: packages(),
             misses: Arc::default(),
+            receivers: Receivers::default(),
         };
         tokio::spawn(axum::serve(listener, router(reach)).into_future());
 
@@ -312,7 +364,9 @@ mod tests {
                 payload: true,
             },
         ] {
-            let direct = execute(queue.as_ref(), command.clone()).await.unwrap();
+            let direct = execute(queue.as_ref(), &Receivers::default(), "", command.clone())
+                .await
+                .unwrap();
             let mut asked = ask(&socket, &command).await.unwrap();
             // The age has grown between the two.
             if let (Some(of_total), Some(direct)) = (
@@ -329,7 +383,7 @@ mod tests {
         let in_force = ask(&socket, &Command::Reload).await.unwrap();
         assert_eq!(in_force[0]["packages"][0], "shipped");
         assert_eq!(in_force[0]["changed"], false);
-        let nobody = execute(queue.as_ref(), Command::Reload).await;
+        let nobody = execute(queue.as_ref(), &Receivers::default(), "", Command::Reload).await;
         assert!(matches!(nobody, Err(ControlError::Refused(why)) if why.contains("no gateway")));
         let refused = ask(
             &socket,

@@ -4,9 +4,12 @@
 //! is wrong is told then, and nothing has happened yet. Draining goes with the stream: listeners first, then
 //! deliveries, the repository and the metrics last.
 
-use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
-use queue::{Dedup, EmbeddedQueue, OnConflict, Options, Queue, QueueError, Retention};
+use queue::{EmbeddedQueue, Options, Queue, QueueError, Retention};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
@@ -18,7 +21,7 @@ use tracing::{error, info};
 use crate::{
     amqp::RabbitMqError,
     announce::{self, Announcements},
-    config::{Config, Destination, ReusedControlId, destination::Address, listener::Carrier},
+    config::{Config, Destination, destination::Address, listener::Carrier},
     control::{self, ControlError},
     deliver::{
         DestinationObserver, Dispatcher, MappingStep, Publisher, Setup, Way,
@@ -35,7 +38,7 @@ use crate::{
     misses::Misses,
     newest::{Newest, OpenError},
     packages::{PackageError, Packages},
-    receive::Receiver,
+    receive::{Receiver, Receivers},
     reload::Reloader,
     repository::Repository,
     routes::Routes,
@@ -124,6 +127,7 @@ pub struct Gateway {
     capabilities: Vec<CapabilityWatch>,
     announcements: Option<Announcements>,
     packages: Arc<Reloader>,
+    receivers: Receivers,
     admin: Option<TcpListener>,
     public_keys: serde_json::Value,
     repository: Option<(TcpListener, axum::Router)>,
@@ -179,7 +183,7 @@ impl Gateway {
         addresses.repository = repository
             .as_ref()
             .and_then(|(listener, _)| listener.local_addr().ok());
-        let (mllp, rabbitmq) = listeners(&config, &routes, &queue, &events).await?;
+        let (mllp, rabbitmq, receivers) = listeners(&config, &routes, &queue, &events).await?;
         for (name, listener) in &mllp {
             addresses.mllp.extend(
                 listener
@@ -214,6 +218,7 @@ impl Gateway {
             capabilities,
             announcements,
             packages,
+            receivers,
             admin,
             public_keys,
             repository,
@@ -251,6 +256,7 @@ impl Gateway {
                 queue: Arc::clone(&self.queue),
                 packages: Arc::clone(&self.packages),
                 misses: Arc::clone(&self.misses),
+                receivers: self.receivers,
             }),
             serving.clone(),
         ));
@@ -373,17 +379,8 @@ async fn bind(what: &'static str, address: SocketAddr) -> Result<TcpListener, St
 
 fn open_queue(config: &Config, events: &Events) -> Result<Arc<dyn Queue>, StartError> {
     let options = Options {
-        dedup: Dedup {
-            window: config.queue.dedup_window,
-            on_conflict: match config.queue.reused_control_id {
-                ReusedControlId::Process => OnConflict::Process,
-                ReusedControlId::Reject => OnConflict::Reject,
-            },
-            ..Dedup::default()
-        },
-        max_bytes: config.queue.max_bytes,
         observer: Some(Arc::new(events.queue())),
-        ..Options::default()
+        ..config.queue.options()
     };
     let queue = EmbeddedQueue::open(&config.queue.path, options)
         .map_err(|error| StartError::Queue(config.queue.path.clone(), error))?;
@@ -401,7 +398,11 @@ async fn repository(config: &Config) -> Result<Option<(TcpListener, axum::Router
     Ok(Some((listener, router)))
 }
 
-type Listeners = (Vec<(String, MllpListener)>, Vec<Arc<RabbitMqListener>>);
+type Listeners = (
+    Vec<(String, MllpListener)>,
+    Vec<Arc<RabbitMqListener>>,
+    Receivers,
+);
 
 async fn listeners(
     config: &Config,
@@ -410,6 +411,7 @@ async fn listeners(
     events: &Events,
 ) -> Result<Listeners, StartError> {
     let (mut mllp, mut rabbitmq) = (Vec::new(), Vec::new());
+    let mut receivers = BTreeMap::new();
     for listener in &config.listeners {
         let told = Arc::new(events.listener(&listener.name));
         let receiver = Arc::new(Receiver::new(
@@ -418,6 +420,7 @@ async fn listeners(
             Arc::clone(queue),
             Arc::clone(&told),
         ));
+        receivers.insert(listener.name.clone(), Arc::clone(&receiver));
         match &listener.carrier {
             Carrier::Mllp(carrier) => {
                 let profile = listener.content.ack.profile;
@@ -442,7 +445,7 @@ async fn listeners(
             }
         }
     }
-    Ok((mllp, rabbitmq))
+    Ok((mllp, rabbitmq, Receivers::new(receivers)))
 }
 
 /// What the servers that trust our signatures may see.
@@ -528,7 +531,7 @@ fn retention_policy(config: &Config) -> Retention {
     Retention {
         done_for: config.queue.keep_delivered,
         dead_for: config.queue.keep_dead,
-        max_bytes: None,
+        max_bytes: config.queue.keep_bytes,
     }
 }
 

@@ -14,6 +14,7 @@ use queue::{Appended, Queue};
 
 mod ack;
 mod fault;
+mod hand;
 mod hash;
 mod key;
 mod plan;
@@ -21,6 +22,7 @@ mod plan;
 mod tests;
 
 pub use fault::Fault;
+pub use hand::{NotTaken, Receivers, Taken};
 pub(crate) use hash::sha256;
 
 use ack::Acknowledger;

@@ -19,6 +19,7 @@ pub struct Route {
     /// As configured.
     pub config: config::Route,
     when: Option<MessagePredicate>,
+    urgent: Option<MessagePredicate>,
 }
 
 impl Routes {
@@ -30,15 +31,17 @@ impl Routes {
         let compiled = routes
             .iter()
             .map(|route| {
-                let when = route.when.as_deref().map(MessagePredicate::compile);
-                when.transpose()
-                    .map(|when| Route {
-                        config: route.clone(),
-                        when,
-                    })
-                    .map_err(|why| format!("routes.{}.when: {why}", route.name))
+                let compile = |when: &Option<String>, key: &str| {
+                    let compiled = when.as_deref().map(MessagePredicate::compile).transpose();
+                    compiled.map_err(|why| format!("routes.{}.{key}: {why}", route.name))
+                };
+                Ok(Route {
+                    config: route.clone(),
+                    when: compile(&route.when, "when")?,
+                    urgent: compile(&route.priority.when, "priority.when")?,
+                })
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, String>>()?;
         Ok(Self(compiled.into()))
     }
 
@@ -80,6 +83,13 @@ impl Route {
             }
         }
         destinations
+    }
+
+    /// Whether a message goes before others.
+    pub fn is_urgent(&self, message: &Message<'_>) -> bool {
+        self.urgent
+            .as_ref()
+            .is_some_and(|when| when.matches(message))
     }
 
     /// What must stay in order.

@@ -47,6 +47,14 @@ pub enum QueueError {
     /// The file is a database, but not one of ours.
     #[error("{} is not a queue", .0.display())]
     Foreign(PathBuf),
+    /// Something in the queue is encrypted with a key that is not among those given.
+    #[error(
+        "the queue needs the encryption key {name}, which is not among those given: add it behind the others; once `fhirway queue reencrypt` is done it can go"
+    )]
+    MissingKey {
+        /// Name of the key, derived from it (see [`EncryptionKey::name`](crate::EncryptionKey::name)).
+        name: String,
+    },
     /// The request itself is wrong; retrying it cannot help.
     #[error("invalid request: {0}")]
     Invalid(&'static str),
@@ -130,6 +138,7 @@ impl QueueError {
             | Self::Invalid(_)
             | Self::Unsupported(_)
             | Self::NotFound
+            | Self::MissingKey { .. }
             | Self::Topology(_)
             | Self::WithTheBroker => Class::Invalid,
             Self::LeaseLost => Class::Lease,

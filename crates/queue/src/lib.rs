@@ -125,13 +125,30 @@
 //! they see all of it. A group has at most 4,096 requests or 64 MiB. A log that has grown to `checkpoint_pages`
 //! is moved into the database by the commit that finds it so.
 //!
+//! # Holds, pauses, urgent records
+//!
+//! A paused destination leases nothing, a hold parks what it matches when its turn comes. [`Queue::pass`] lets single
+//! deliveries through both; a mark in their row says so, also after a restart. An urgent record, and all it has to
+//! wait for on its lanes, is marked as well, and marked rows are leased first, up to three quarters of a call. What
+//! lies between the scan and an urgent record gets rows for it, so that nothing overtakes on a lane.
+//!
+//! # Encryption
+//!
+//! With [`Options::keys`], payload, ACK, ordering keys and outcome details are sealed with AES-256-GCM, each with a
+//! nonce of its own made at random; record number, kind and key are authenticated, so that nothing can be moved.
+//! `ciphers` names the keys that something may be sealed with: without one of them the queue does not open, and
+//! loses nothing. [`Queue::reencrypt`] rewrites what has another key or none; what was freed before keys were given
+//! stays in free pages until they are used again. Not encrypted: times, sizes, names, states, reasons, attributes,
+//! duplicate keys, the hash of the content and the lanes (hashes of ordering keys).
+//!
 //! # What it does not do
 //!
-//! It does not replicate, encrypt, or shrink its file (freed pages are used again). It does not know whether
+//! It does not replicate or shrink its file (freed pages are used again). It does not know whether
 //! a delivery has an effect twice. It does not count an attempt that took the whole process down.
 
 mod browse;
 mod embedded;
+mod encryption;
 mod error;
 mod faults;
 mod hold;
@@ -149,6 +166,7 @@ pub use self::{
         ReplayedRecord, Retained, Retention,
     },
     embedded::{EmbeddedQueue, QueueReader},
+    encryption::EncryptionKey,
     error::{Bound, Cause, Class, QueueError, Result},
     faults::{Fault, Faults, Point},
     hold::{AuditEntry, Backup, Hold, HoldId, NewAudit, NewHold},

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{faults::Faults, observer::Observer};
+use crate::{encryption::EncryptionKey, faults::Faults, observer::Observer};
 
 /// Options of an [`EmbeddedQueue`](crate::EmbeddedQueue).
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct Options {
     pub checkpoint_pages: u32,
     /// Bytes of page cache of the writer. Default 32 MiB.
     pub cache_bytes: u64,
+    /// The first encrypts what is stored from now on, all of them decrypt. Empty: nothing is encrypted.
+    pub keys: Vec<EncryptionKey>,
     /// Told about commits and faults.
     pub observer: Option<Arc<dyn Observer>>,
     /// Told (and asked) at named points of a commit; for crash tests.
@@ -61,6 +63,7 @@ impl Default for Options {
             max_payload: 256 << 20,
             checkpoint_pages: 4_000,
             cache_bytes: 32 << 20,
+            keys: Vec::new(),
             observer: None,
             faults: None,
         }
@@ -74,6 +77,7 @@ impl std::fmt::Debug for Options {
             .field("max_bytes", &self.max_bytes)
             .field("reserve_bytes", &self.reserve_bytes)
             .field("min_free_bytes", &self.min_free_bytes)
+            .field("keys", &self.keys)
             .finish_non_exhaustive()
     }
 }

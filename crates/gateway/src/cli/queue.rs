@@ -4,16 +4,18 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use jiff::Timestamp;
-use queue::{EmbeddedQueue, Filter, Options, RecordId, Release, Replay, State};
+use queue::{Filter, HoldId, NewHold, RecordId, Release, Replay, State};
 use serde_json::Value;
 
 use super::{ConfigArg, Failure, Format, Outcome, Verdict, output, runtime};
-use crate::{
-    control::{self, Command as Control},
-    newest::Newest,
-};
+use crate::{control::Command as Control, newest::Newest};
 
+mod edit;
+mod station;
+mod transfer;
 mod view;
+
+use station::Station;
 
 /// Look into the queue and put things right, also while the gateway runs.
 ///
@@ -24,7 +26,10 @@ Examples:
   fhirway queue status
   fhirway queue dead-letters
   fhirway queue show 1042
-  fhirway queue replay --state dead --reason validation --dry-run")]
+  fhirway queue replay --state dead --reason validation --dry-run
+  fhirway queue pause fhir && fhirway queue release --first 1 --destination fhir
+  fhirway queue edit 1042
+  fhirway queue export --state dead --as ndjson --output dead.ndjson")]
 pub(crate) enum Command {
     /// Counts by destination and state; the sums must be right.
     #[command(after_help = "\
@@ -117,26 +122,135 @@ Examples:
         #[command(flatten)]
         common: Common,
     },
-    /// Let parked deliveries go on: try again, or give them up.
+    /// Have what matches wait from now on, until it is released or the hold is taken away.
     #[command(after_help = "\
 Examples:
-  fhirway queue release 1042
+  fhirway queue hold --destination fhir --reason 'smoke test first'
+  fhirway queue hold --keys-of 1042          whatever is about the same patient as record 1042
+  fhirway queue hold --message-type ADT_A40 --listener adt")]
+    Hold {
+        /// Name of the destination [default: all]
+        #[arg(long, value_name = "NAME")]
+        destination: Option<String>,
+        /// Records with this ordering key; may be given several times
+        #[arg(long, value_name = "KEY")]
+        key: Vec<String>,
+        /// Records that share an ordering key with this one
+        #[arg(long, value_name = "RECORD")]
+        keys_of: Option<RecordId>,
+        /// Name of a listener
+        #[arg(long)]
+        listener: Option<String>,
+        /// Type of message, such as ORU_R01
+        #[arg(long)]
+        message_type: Option<String>,
+        /// Why, for whoever looks next; nothing of a message
+        #[arg(long, default_value = "held by hand")]
+        reason: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Take a hold away; what it held goes on. `status` has the numbers.
+    #[command(after_help = "Example:\n  fhirway queue unhold 3")]
+    Unhold {
+        /// Number of the hold
+        hold: HoldId,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Correct a message and have it delivered: a new record, linked to the original.
+    #[command(after_help = "\
+Examples:
+  fhirway queue edit 1042                    in $VISUAL or $EDITOR
+  fhirway queue edit 1042 corrected.hl7
+  fhirway queue edit 1042 --to second-server - < corrected.hl7
+
+Done twice with the same text it is done once. Who did it and when is in `fhirway queue audit`.")]
+    Edit(edit::EditArgs),
+    /// Write whole messages, which are patient data, to a file.
+    #[command(after_help = "\
+Examples:
+  fhirway queue export --state dead --output dead.hl7
+  fhirway queue export 1042 1043 --as mllp | nc host 2575
+  fhirway queue export --since 1d --limit 100000 --as ndjson --output day.ndjson
+
+Exit code: 1 when damaged records were left out.")]
+    Export(transfer::ExportArgs),
+    /// Take messages as if they had just come in: routed, recognised when they were there before.
+    #[command(after_help = "\
+Examples:
+  fhirway queue import day.ndjson
+  fhirway queue import --listener lab messages/ batch.hl7
+
+Exit code: 1 when a message was refused.")]
+    Import(transfer::ImportArgs),
+    /// What people did: who, when, with what.
+    #[command(after_help = "\
+Examples:
+  fhirway queue audit
+  fhirway queue audit --after 200 --format json")]
+    Audit {
+        /// Only entries with a greater number
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        after: i64,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Copy the queue into a file while it works, and verify the copy.
+    #[command(after_help = "\
+Example:
+  fhirway queue backup /backup/queue-2026-01-31.db
+
+To restore: stop the gateway, put the file in the place of queue.db in the queue's folder, remove queue.db-wal and
+queue.db-shm there, start. What was accepted after the backup is not in it. An encrypted queue needs its keys.")]
+    Backup {
+        /// The file to make; it must not exist
+        file: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Encrypt with the first key of queue.encryption everything that is not.
+    #[command(after_help = "\
+Example:
+  fhirway queue reencrypt
+
+To change keys: put the new one first, restart, reencrypt, remove the old one.")]
+    Reencrypt {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Let parked and held deliveries go on: try again, or give them up.
+    #[command(after_help = "\
+Examples:
+  fhirway queue release 1042                 also while its destination is paused
+  fhirway queue release --first 3 --destination fhir
   fhirway queue release --state parked --destination fhir
   fhirway queue release 1042 --give-up 'wrong patient, see ticket'")]
     Release {
         #[command(flatten)]
         filter: FilterArgs,
         /// Make them dead letters with this reason instead of trying again
-        #[arg(long, value_name = "REASON")]
+        #[arg(long, value_name = "REASON", conflicts_with = "first")]
         give_up: Option<String>,
+        /// The first so many that wait, also while their destination is paused
+        #[arg(long, value_name = "COUNT")]
+        first: Option<usize>,
         #[command(flatten)]
         common: Common,
     },
     /// Recount everything and compare with the books.
-    #[command(after_help = "\
+    #[command(
+        visible_alias = "fsck",
+        after_help = "\
 Examples:
   fhirway queue check
-  fhirway queue check --payloads             also verify every checksum")]
+  fhirway queue fsck --payloads              also verify every checksum
+
+Exit code: 1 when something is damaged or wrong."
+    )]
     Check {
         /// Also verify every checksum
         #[arg(long)]
@@ -194,6 +308,10 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
+    fn limit(&self) -> usize {
+        self.limit
+    }
+
     fn filter(&self) -> Filter {
         Filter {
             state: self.state,
@@ -239,13 +357,20 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 }
 
 pub(crate) fn run(command: &Command) -> Outcome {
+    match command {
+        Command::Edit(args) => return runtime()?.block_on(edit::edit(args)),
+        Command::Export(args) => return runtime()?.block_on(transfer::export(args)),
+        Command::Import(args) => return runtime()?.block_on(transfer::import(args)),
+        _ => {}
+    }
     let (common, request) = request(command)?;
     let answer = runtime()?.block_on(async {
+        let station = Station::find(common)?;
         match command {
             Command::Replay {
                 overwrite: true, ..
-            } => overwriting(common, request).await,
-            _ => answer(common, request).await,
+            } => overwriting(&station, request).await,
+            _ => station.ask(request).await,
         }
     })?;
     match common.format {
@@ -321,21 +446,53 @@ fn request(command: &Command) -> Result<(&Common, Control), Failure> {
         Command::Release {
             filter,
             give_up,
+            first,
+            common,
+        } => (common, release(filter, give_up.as_deref(), *first)?),
+        Command::Hold {
+            destination,
+            key,
+            keys_of,
+            listener,
+            message_type,
+            reason,
             common,
         } => {
-            let release = match give_up {
-                Some(reason) => Release::Dead {
-                    reason: reason.clone(),
-                },
-                None => Release::Retry,
+            let hold = NewHold {
+                destination: destination.clone(),
+                keys: key.clone(),
+                keys_of: *keys_of,
+                listener: listener.clone(),
+                message_type: message_type.clone(),
+                reason: reason.clone(),
             };
-            (
-                common,
-                Control::Release {
-                    filter: filter.pointed()?,
-                    release,
-                },
-            )
+            if !hold.is_pointed() {
+                return Err(Failure::Usage(
+                    "say what is to wait, with --destination, --key, --keys-of, --listener or --message-type"
+                        .to_owned(),
+                ));
+            }
+            (common, Control::Hold { hold })
+        }
+        Command::Unhold { hold, common } => (common, Control::Unhold { hold: *hold }),
+        Command::Audit {
+            after,
+            limit,
+            common,
+        } => (
+            common,
+            Control::Audit {
+                after: *after,
+                limit: *limit,
+            },
+        ),
+        Command::Backup { file, common } => {
+            let path = std::path::absolute(file).map_err(|error| Failure::run(&error))?;
+            (common, Control::Backup { path })
+        }
+        Command::Reencrypt { common } => (common, Control::Reencrypt),
+        Command::Edit(_) | Command::Export(_) | Command::Import(_) => {
+            return Err(Failure::Usage("this command asks by itself".to_owned()));
         }
         Command::Check { payloads, common } => (
             common,
@@ -348,9 +505,9 @@ fn request(command: &Command) -> Result<(&Common, Control), Failure> {
 
 /// A replay that may overwrite newer data. The originals are marked first, so that no new record is delivered before it has
 /// the mark; then the new records have it, and the originals no longer.
-async fn overwriting(common: &Common, request: Control) -> Result<Value, Failure> {
+async fn overwriting(station: &Station<'_>, request: Control) -> Result<Value, Failure> {
     let Control::Replay { replay } = &request else {
-        return answer(common, request).await;
+        return station.ask(request).await;
     };
     let records = |answer: &Value| -> Vec<RecordId> {
         let lines = answer.as_array().into_iter().flatten();
@@ -358,17 +515,16 @@ async fn overwriting(common: &Common, request: Control) -> Result<Value, Failure
             .filter_map(|line| line.get("record")?.as_i64().map(RecordId))
             .collect()
     };
-    let (data, _) = folders(common)?;
-    let newest = Newest::open(&data).map_err(|error| Failure::run(&error))?;
+    let newest = Newest::open(station.data()).map_err(|error| Failure::run(&error))?;
     let mark = |records: &[RecordId], forced: bool| {
         newest
             .force(records, forced)
             .map_err(|error| Failure::run(&error))
     };
     let filter = replay.filter.clone();
-    let originals = records(&answer(common, Control::List { filter }).await?);
+    let originals = records(&station.ask(Control::List { filter }).await?);
     mark(&originals, true)?;
-    let answer = answer(common, request).await;
+    let answer = station.ask(request).await;
     if let Ok(Some(replayed)) = answer.as_ref().map(|answer| answer.get("records")) {
         mark(&records(replayed), true)?;
     }
@@ -376,34 +532,33 @@ async fn overwriting(common: &Common, request: Control) -> Result<Value, Failure
     answer
 }
 
-/// The data folder, and the queue in it.
-fn folders(common: &Common) -> Result<(PathBuf, PathBuf), Failure> {
-    match &common.data {
-        Some(data) => Ok((data.clone(), data.join("queue"))),
-        None => crate::config::locations(common.config.config.as_deref())
-            .map_err(|error| Failure::Usage(format!("cannot read the configuration: {error}"))),
-    }
-}
-
-/// Asks the running gateway, or opens the queue when there is none.
-async fn answer(common: &Common, request: Control) -> Result<Value, Failure> {
-    let (data, folder) = folders(common)?;
-    let socket = control::socket_path(&data);
-    match control::ask(&socket, &request).await {
-        Err(control::ControlError::Unreachable(..)) => {}
-        answer => return answer.map_err(|error| Failure::run(&error)),
-    }
-    if !folder.is_dir() {
-        return Err(Failure::Usage(format!(
-            "there is no queue in {}",
-            folder.display()
-        )));
-    }
-    let queue =
-        EmbeddedQueue::open(&folder, Options::default()).map_err(|error| Failure::run(&error))?;
-    control::execute(&queue, request)
-        .await
-        .map_err(|error| Failure::run(&error))
+/// Named records and the first of a destination also pass a pause and a hold; a filter of many does not.
+fn release(
+    filter: &FilterArgs,
+    give_up: Option<&str>,
+    first: Option<usize>,
+) -> Result<Control, Failure> {
+    let pointed = filter.pointed()?;
+    Ok(match (give_up, first) {
+        (Some(reason), _) => Control::Release {
+            filter: pointed,
+            release: Release::Dead {
+                reason: reason.to_owned(),
+            },
+        },
+        (None, Some(count)) => Control::Pass {
+            filter: pointed,
+            count,
+        },
+        (None, None) if !pointed.records.is_empty() => Control::Pass {
+            filter: pointed,
+            count: usize::MAX,
+        },
+        (None, None) => Control::Release {
+            filter: pointed,
+            release: Release::Retry,
+        },
+    })
 }
 
 fn verdict(command: &Command, answer: &Value) -> Verdict {

@@ -87,6 +87,10 @@ pub const KEEP_DELIVERED: Option<Duration> = Some(Duration::from_secs(7 * 24 * 3
 pub const KEEP_DEAD: Option<Duration> = Some(Duration::from_secs(90 * 24 * 3600));
 /// Size at which messages are no longer accepted.
 pub const QUEUE_BYTES: Option<u64> = Some(20 << 30);
+/// Size from which on delivered messages go before their time.
+pub const QUEUE_KEEP_BYTES: Option<u64> = Some(16 << 30);
+/// What must stay free on the disk of the queue.
+pub const QUEUE_MIN_FREE: Option<u64> = Some(256 << 20);
 /// How often TLS files are looked at.
 pub const TLS_RELOAD: Option<Duration> = Some(Duration::from_secs(60));
 /// How long the mapping of one message may take.

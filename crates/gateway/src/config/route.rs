@@ -35,6 +35,8 @@ pub struct Route {
     pub terminology: Option<Terminology>,
     /// What must stay in order.
     pub ordering: Ordering,
+    /// Which messages go before others.
+    pub priority: Priority,
     /// What happens to a Bundle that breaks the FHIR specification.
     pub validation: Validation,
     /// What happens behind a message that can never be delivered.
@@ -67,6 +69,14 @@ struct Places {
     packages: Vec<Origin>,
     destinations: Vec<Origin>,
     when: Option<Origin>,
+    priority: Option<Origin>,
+}
+
+/// Which messages go before others, with all they have to wait for; the order of a patient's messages holds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Priority {
+    /// Content predicate of urgent messages; `None`: none is.
+    pub when: Option<String>,
 }
 
 /// What must stay in order on the way to a destination.
@@ -123,6 +133,12 @@ fn one(name: String, section: Section<'_>) -> Route {
     if packages.is_empty() {
         packages.push(super::SHIPPED_PACKAGE.to_owned());
     }
+    let urgent = section.section_or_empty("priority");
+    let priority_place = urgent.node("when").map(|node| node.origin.clone());
+    let priority = Priority {
+        when: urgent.text("when"),
+    };
+    urgent.finish();
     let route = Route {
         name,
         listeners,
@@ -151,6 +167,7 @@ fn one(name: String, section: Section<'_>) -> Route {
                 ],
             )
             .unwrap_or(Ordering::Patient),
+        priority,
         validation: section
             .choice(
                 "validation",
@@ -176,6 +193,7 @@ fn one(name: String, section: Section<'_>) -> Route {
             packages: package_places,
             destinations: destination_places,
             when: section.node("when").map(|node| node.origin.clone()),
+            priority: priority_place,
         },
     };
     if section.node("destinations").is_none() {
@@ -312,7 +330,12 @@ pub fn check(routes: &[Route], known: &Known<'_>, problems: &Problems) {
             let path = format!(".overlays.{}", overlay.name);
             (path, &overlay.when, &overlay.places.1)
         });
-        for (path, when, place) in std::iter::once(own).chain(overlaid) {
+        let urgent = (
+            ".priority".to_owned(),
+            &route.priority.when,
+            &route.places.priority,
+        );
+        for (path, when, place) in [own, urgent].into_iter().chain(overlaid) {
             if let (Some(when), Some(place)) = (when, place)
                 && let Err(why) = mapping::MessagePredicate::compile(when)
             {

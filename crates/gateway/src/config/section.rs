@@ -409,6 +409,23 @@ impl<'a> Section<'a> {
         self.read_secret(self.node(key)?, self.path_of(key), true)
     }
 
+    /// A list of secrets; a single one counts as a list of one. Each comes with its place.
+    pub fn secrets(&self, key: &'static str) -> Vec<(Secret, Origin)> {
+        let Some(node) = self.node(key) else {
+            return Vec::new();
+        };
+        let items: &[Node] = match &node.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(node),
+        };
+        let read = |(index, item): (usize, &'a Node)| {
+            let path = format!("{}[{index}]", self.path_of(key));
+            let secret = self.read_secret(item, path, true)?;
+            Some((secret, item.origin.clone()))
+        };
+        items.iter().enumerate().filter_map(read).collect()
+    }
+
     fn read_secret(&self, node: &'a Node, path: String, warn: bool) -> Option<Secret> {
         let source = match &node.value {
             Value::Scalar(text) => {

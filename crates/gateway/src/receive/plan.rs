@@ -104,6 +104,15 @@ impl Planner {
         }
     }
 
+    /// The names of all senders: a person who brings a message speaks for them.
+    pub(super) fn trusted(&self) -> Vec<&str> {
+        self.content
+            .senders
+            .iter()
+            .map(|sender| sender.certificate.as_str())
+            .collect()
+    }
+
     /// Plans every message of the payload. A batch whose counts are wrong is refused whole.
     pub(super) fn plan(
         &self,
@@ -217,6 +226,7 @@ impl Planner {
                 (CONTROL_ID.to_owned(), header.control_id().into_owned()),
                 (SENDER.to_owned(), sender),
             ]),
+            urgent: route.is_some_and(|route| route.is_urgent(&message)),
             ..NewRecord::default()
         };
         Ok(Plan::Store {

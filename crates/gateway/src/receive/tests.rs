@@ -331,6 +331,48 @@ async fn messages_of_one_patient_wait_for_each_other() {
 }
 
 #[tokio::test]
+async fn urgent_messages_go_first_and_the_patient_s_earlier_ones_with_them() {
+    let inn = inn("", "priority: {when: MSH-13 = 1}");
+    let of = |patient: &str, id: &str, urgent: bool| {
+        let text = message(id, "").replace("77^", &format!("{patient}^"));
+        if !urgent {
+            return text;
+        }
+        let (header, rest) = text.split_once('\r').unwrap();
+        format!(
+            "{header}{}1\r{rest}",
+            "|".repeat(12 - header.matches('|').count())
+        )
+    };
+    for number in 0..8 {
+        inn.send(&of(&format!("9{number}"), &format!("R{number}"), false))
+            .await;
+    }
+    inn.send(&of("77", "A1", false)).await;
+    inn.send(&of("77", "A2", true)).await;
+    let leases = inn
+        .queue
+        .lease("fhir", 4, queue::DEFAULT_LEASE)
+        .await
+        .unwrap();
+    let first = &leases[0];
+    assert_eq!(first.attributes["control_id"], "A1");
+    assert!(
+        leases
+            .iter()
+            .all(|lease| lease.attributes["control_id"] != "A2")
+    );
+    let done = queue::Outcome::Delivered { detail: None };
+    inn.queue.settle(first.id, done).await.unwrap();
+    let next = inn
+        .queue
+        .lease("fhir", 4, queue::DEFAULT_LEASE)
+        .await
+        .unwrap();
+    assert_eq!(next[0].attributes["control_id"], "A2");
+}
+
+#[tokio::test]
 async fn no_answer_repeats_what_the_message_says_about_a_patient() {
     let inn = inn("unrouted: reject", "when: MSH-9.1 = ADT");
     for text in [message("A1", ""), message("", "")] {

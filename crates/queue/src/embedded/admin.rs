@@ -1,17 +1,20 @@
-//! What a person does: release, replay.
+//! What a person does: release, let through, end a hold, replay.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     books::Books,
+    ciphers::Ciphers,
+    holds::Holds,
+    lane::stored_lanes,
     leases::{Held, Leases},
-    pick::stored_lanes,
+    pick,
     read::{self, Line},
-    settle,
+    reseal, settle, summary,
 };
 use crate::{
     browse::{Filter, Release, Replay, Replayed, ReplayedRecord},
-    error::Result,
+    error::{QueueError, Result},
     record::{RecordId, State},
 };
 
@@ -49,9 +52,146 @@ pub(crate) fn release(
     Ok(released)
 }
 
+/// Most records looked at in one go.
+const PAGE: usize = 1_000;
+
+/// Lets the first `count` open deliveries that match go now; returns how many.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of the writer, with all it works on"
+)]
+pub(crate) fn pass(
+    conn: &Connection,
+    books: &mut Books,
+    leases: &Leases,
+    holds: &Holds,
+    filter: &Filter,
+    count: usize,
+    now: i64,
+) -> Result<usize> {
+    let names: Vec<(i64, String)> = books
+        .destinations
+        .iter()
+        .filter(|(_, destination)| {
+            !destination.name.is_empty()
+                && filter
+                    .destination
+                    .as_deref()
+                    .is_none_or(|name| name == destination.name)
+        })
+        .map(|(id, destination)| (*id, destination.name.clone()))
+        .collect();
+    if filter.destination.is_some() && names.is_empty() {
+        return Err(QueueError::Invalid("there is no such destination"));
+    }
+    let mut passed = 0;
+    for (id, name) in names {
+        let Some(oldest) = summary::oldest(conn, books, leases, id)? else {
+            continue;
+        };
+        let stands = holds.concern(&name)
+            || books
+                .destinations
+                .get(&id)
+                .is_some_and(|destination| destination.paused.is_some());
+        let mut page = Filter {
+            destination: Some(name),
+            after: filter.after.max(Some(RecordId(oldest - 1))),
+            limit: PAGE,
+            ..filter.clone()
+        };
+        loop {
+            let lines = read::list(conn, &page, &leases.deliveries())?;
+            let Some(last) = lines.last().map(|line| line.summary.record) else {
+                break;
+            };
+            for line in lines {
+                if passed == count {
+                    return Ok(passed);
+                }
+                let waits = match line.summary.state {
+                    State::Parked | State::Retrying => true,
+                    State::Queued | State::Waiting => stands,
+                    _ => false,
+                };
+                if waits && let_through(conn, books, leases, &line, now)? {
+                    passed += 1;
+                }
+            }
+            page.after = Some(last);
+        }
+    }
+    Ok(passed)
+}
+
+/// False when it was let through before.
+fn let_through(
+    conn: &Connection,
+    books: &mut Books,
+    leases: &Leases,
+    line: &Line,
+    now: i64,
+) -> Result<bool> {
+    let (id, record) = (line.destination, line.summary.record.0);
+    if matches!(line.summary.state, State::Parked | State::Retrying) {
+        if let Some(held) = open_row(conn, line)? {
+            let held = Held {
+                passed: true,
+                ..held
+            };
+            settle::make_ready(conn, books, &held, now)?;
+        }
+        return Ok(true);
+    }
+    // What nobody has looked at gets a row, and so does everything before it, or it could overtake.
+    pick::register(conn, books, leases, id, record, usize::MAX, now)?;
+    let changed = conn
+        .prepare_cached(
+            "UPDATE deliveries SET pass = 1 WHERE destination = ?1 AND record = ?2 AND pass = 0",
+        )?
+        .execute([id, record])?;
+    if let Some(destination) = books.destinations.get_mut(&id) {
+        destination.touched = true;
+    }
+    Ok(changed > 0)
+}
+
+/// Lets go on what was held; returns how much. What another hold is about is held again when its turn comes.
+pub(crate) fn let_go(
+    conn: &Connection,
+    books: &mut Books,
+    leases: &Leases,
+    now: i64,
+) -> Result<usize> {
+    let mut let_go = 0;
+    let held = Filter {
+        state: Some(State::Parked),
+        reason: Some(crate::REASON_HELD.to_owned()),
+        limit: PAGE,
+        ..Filter::default()
+    };
+    loop {
+        let lines = read::list(conn, &held, &leases.deliveries())?;
+        if lines.is_empty() {
+            return Ok(let_go);
+        }
+        for line in lines {
+            if let Some(held) = open_row(conn, &line)? {
+                let held = Held {
+                    passed: false,
+                    ..held
+                };
+                settle::make_ready(conn, books, &held, now)?;
+                let_go += 1;
+            }
+        }
+    }
+}
+
 /// Appends matching records again, to the destination they had or to another one.
 pub(crate) fn replay(
     conn: &Connection,
+    ciphers: &Ciphers,
     books: &mut Books,
     leases: &Leases,
     replay: &Replay,
@@ -86,7 +226,7 @@ pub(crate) fn replay(
         }
         answer.matched += 1;
         if !replay.dry_run {
-            let record = copy(conn, books, original, &destination, now)?;
+            let record = copy(conn, ciphers, books, original, &destination, now)?;
             answer.records.push(ReplayedRecord {
                 original,
                 record,
@@ -140,6 +280,7 @@ fn is_open(conn: &Connection, books: &Books, destination: &str, record: RecordId
 /// flat: a replay of a replay names the first record.
 fn copy(
     conn: &Connection,
+    ciphers: &Ciphers,
     books: &mut Books,
     original: RecordId,
     to: &str,
@@ -150,13 +291,18 @@ fn copy(
     let size = conn
         .prepare_cached(
             "INSERT INTO records (id, stored_at, received_at, audience, size, checksum, listener, route, keys,
-                attributes, content_tag, content_hash, conflict_of, replay_of, urgent, edit_of, ack, payload)
+                attributes, content_tag, content_hash, conflict_of, replay_of, urgent, edit_of, cipher, sealed_keys, ack,
+                payload)
              SELECT ?2, ?3, r.received_at, ?4, r.size, r.checksum, r.listener, r.route, r.keys, r.attributes,
                 r.content_tag, r.content_hash, r.conflict_of, coalesce(r.replay_of, r.id), r.urgent, r.edit_of,
-                coalesce(r.ack, p.ack), coalesce(r.payload, p.payload)
+                r.cipher, r.sealed_keys, coalesce(r.ack, p.ack), coalesce(r.payload, p.payload)
              FROM records r LEFT JOIN payloads p ON p.id = r.id WHERE r.id = ?1 RETURNING size",
         )?
         .query_row([original.0, id, now, audience], |row| row.get(0))?;
+    if ciphers.current().is_some() {
+        // A damaged one stays as it is: damaged.
+        reseal::reseal(conn, ciphers, original.0, id)?;
+    }
     books.accept(audience, size);
     Ok(RecordId(id))
 }
@@ -174,6 +320,8 @@ fn open_row(conn: &Connection, line: &Line) -> Result<Option<Held>> {
         size: i64::try_from(line.summary.size).unwrap_or(i64::MAX),
         attempts: line.summary.attempts,
         row: Some(line.summary.state),
+        // Released by a person, it is not held again.
+        passed: line.summary.reason.as_deref() == Some(crate::REASON_HELD),
         deadline: std::time::Instant::now(),
     }))
 }

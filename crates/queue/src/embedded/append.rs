@@ -3,7 +3,13 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{books::Books, checksum::Parts, load};
+use super::{
+    books::Books,
+    checksum::Parts,
+    ciphers::Ciphers,
+    load,
+    stored::{Plain, Stored},
+};
 use crate::{
     error::{QueueError, Result},
     options::{Dedup, OnConflict},
@@ -28,6 +34,7 @@ pub(crate) struct Window {
 /// Writes one record, unless it is a duplicate or refused. The caller holds the transaction.
 pub(crate) fn append(
     conn: &Connection,
+    ciphers: &Ciphers,
     books: &mut Books,
     window: Window,
     now: i64,
@@ -42,7 +49,9 @@ pub(crate) fn append(
     {
         if let Some(of) = same_content(conn, window.after, key, tag, &record.content_hash)? {
             // A stored ACK that no longer fits its checksum is not given out again.
-            let ack = load::load(conn, of).ok().and_then(|loaded| loaded.ack);
+            let ack = load::load(conn, ciphers, of)
+                .ok()
+                .and_then(|loaded| loaded.ack);
             return Ok(Appended::Duplicate {
                 of: RecordId(of),
                 ack,
@@ -59,10 +68,12 @@ pub(crate) fn append(
     let audience = books.audience(conn, &record.destinations)?;
     let size = i64::try_from(record.payload.len()).unwrap_or(i64::MAX);
     let id = books.next_record();
+    let stored = prepared.stored(ciphers, id)?;
     conn.prepare_cached(
         "INSERT INTO records (id, stored_at, received_at, audience, size, checksum, listener, route, keys,
-            attributes, content_tag, content_hash, dedup_key, conflict_of, urgent, edit_of, ack, payload)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+            attributes, content_tag, content_hash, dedup_key, conflict_of, urgent, edit_of, cipher, sealed_keys,
+            ack, payload)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
     )?
     .execute(params![
         id,
@@ -70,10 +81,10 @@ pub(crate) fn append(
         record.received_at_ms,
         audience,
         size,
-        prepared.checksum,
+        stored.checksum,
         record.listener,
         record.route,
-        prepared.keys,
+        stored.keys,
         prepared.attributes,
         tag,
         record.content_hash.as_slice(),
@@ -81,8 +92,10 @@ pub(crate) fn append(
         conflict,
         record.urgent,
         record.edit_of.map(|of| of.0),
-        record.ack.as_deref(),
-        record.payload.as_ref(),
+        stored.cipher,
+        stored.sealed_keys,
+        stored.ack,
+        stored.payload,
     ])?;
     books.accept(audience, size);
     Ok(match conflict {
@@ -184,6 +197,24 @@ impl Prepared {
             attributes,
             checksum,
         })
+    }
+
+    /// As it goes into its row: encrypted where there is a key for it.
+    fn stored(&self, ciphers: &Ciphers, id: i64) -> Result<Stored<'_>> {
+        let plain = Plain {
+            payload: &self.record.payload,
+            ack: self.record.ack.as_deref(),
+            ordering_keys: &self.record.ordering_keys,
+            keys: &self.keys,
+            listener: &self.record.listener,
+            route: &self.record.route,
+            attributes: &self.attributes,
+        };
+        if ciphers.current().is_some() {
+            Stored::sealed(ciphers, id, &plain)
+        } else {
+            Ok(Stored::plain(&plain, self.checksum))
+        }
     }
 
     pub(crate) fn bytes(&self) -> usize {

@@ -36,6 +36,10 @@ pub(crate) struct Destination {
     pub(crate) scan: i64,
     /// Newest record that had a row when the books were read: only up to here can `scan` meet rows.
     pub(crate) horizon: i64,
+    /// Newest urgent record that was looked for, where it is beyond `scan`.
+    pub(crate) urgent_seen: i64,
+    /// Urgent leases in a row, where one is asked for at a time.
+    pub(crate) urgent_row: u32,
     /// Records since the counters were written.
     fresh: u32,
     /// To be written with this transaction.
@@ -96,9 +100,8 @@ impl Books {
                     open_bytes: row.get(15)?,
                 },
                 horizon: row.get(16)?,
-                fresh: 0,
-                dirty: false,
                 touched: true,
+                ..Destination::default()
             };
             books.ids.insert(destination.name.clone(), id);
             books.destinations.insert(id, destination);

@@ -4,8 +4,9 @@ use rusqlite::Connection;
 
 use super::{
     books::{Books, NOBODY, state},
+    ciphers::Ciphers,
+    lane::stored_lanes,
     load::{LoadError, load},
-    pick::stored_lanes,
 };
 use crate::{error::Result, record::State, status::Check};
 
@@ -13,14 +14,14 @@ use crate::{error::Result, record::State, status::Check};
 const FAULTS: usize = 100;
 
 /// Recounts in one read transaction, so while the queue works. With `payloads`, reads every record.
-pub(crate) fn check(conn: &Connection, payloads: bool) -> Result<Check> {
+pub(crate) fn check(conn: &Connection, ciphers: &Ciphers, payloads: bool) -> Result<Check> {
     let mut check = Check::default();
     conn.execute_batch("BEGIN")?;
     let counted = count(conn, &mut check);
     conn.execute_batch("COMMIT")?;
     counted?;
     if payloads {
-        verify_records(conn, &mut check)?;
+        verify_records(conn, ciphers, &mut check)?;
     }
     Ok(check)
 }
@@ -168,7 +169,7 @@ fn lanes(conn: &Connection, check: &mut Check) -> Result<()> {
     Ok(())
 }
 
-fn verify_records(conn: &Connection, check: &mut Check) -> Result<()> {
+fn verify_records(conn: &Connection, ciphers: &Ciphers, check: &mut Check) -> Result<()> {
     let mut after = 0_i64;
     loop {
         let mut statement =
@@ -181,12 +182,17 @@ fn verify_records(conn: &Connection, check: &mut Check) -> Result<()> {
         };
         after = *last;
         for id in ids {
-            match load(conn, id) {
+            match load(conn, ciphers, id) {
                 // Retention may have taken it in the meantime.
                 Ok(_) | Err(LoadError::Missing) => {}
                 Err(LoadError::Damaged) => {
                     check.corrupt += 1;
                     check.fault(format!("record {id} does not fit its checksum"));
+                }
+                Err(LoadError::NoKey) => {
+                    check.fault(format!(
+                        "record {id} is encrypted with a key that is not at hand"
+                    ));
                 }
                 Err(LoadError::Storage(error)) => return Err(error),
             }

@@ -29,6 +29,8 @@ pub(crate) struct Held {
     pub(crate) attempts: u32,
     /// State of its row; `None`: it has no row (queued).
     pub(crate) row: Option<State>,
+    /// A person let it through.
+    pub(crate) passed: bool,
     pub(crate) deadline: Instant,
 }
 
@@ -72,6 +74,11 @@ impl Leases {
         let held = self.held.get_mut(&id)?;
         held.deadline = Instant::now();
         Some(held.destination)
+    }
+
+    /// Whether a person let it through.
+    pub(crate) fn is_passed(&self, id: LeaseId) -> bool {
+        self.held.get(&id).is_some_and(|held| held.passed)
     }
 
     /// Whether another record is leased on this lane.

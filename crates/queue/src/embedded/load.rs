@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode};
 
-use super::checksum::Parts;
+use super::{
+    checksum::Parts,
+    ciphers::{Ciphers, Part},
+};
 use crate::{error::QueueError, record::RecordId};
 
 /// A record that fits its checksum.
@@ -27,16 +30,18 @@ pub(crate) enum LoadError {
     Damaged,
     /// It is not there.
     Missing,
+    /// It is encrypted with a key that is not at hand. It is whole, as far as is known.
+    NoKey,
     /// The storage failed.
     Storage(QueueError),
 }
 
-/// Reads and verifies a record.
-pub(crate) fn load(conn: &Connection, record: i64) -> Result<Loaded, LoadError> {
+/// Reads, verifies and decrypts a record.
+pub(crate) fn load(conn: &Connection, ciphers: &Ciphers, record: i64) -> Result<Loaded, LoadError> {
     let mut statement = conn
         .prepare_cached(
             "SELECT r.checksum, r.listener, r.route, r.keys, r.attributes, r.received_at, r.replay_of,
-                    coalesce(r.payload, p.payload), coalesce(r.ack, p.ack)
+                    coalesce(r.payload, p.payload), coalesce(r.ack, p.ack), r.cipher, r.sealed_keys
              FROM records r LEFT JOIN payloads p ON p.id = r.id WHERE r.id = ?1",
         )
         .map_err(classify)?;
@@ -44,7 +49,11 @@ pub(crate) fn load(conn: &Connection, record: i64) -> Result<Loaded, LoadError> 
     let Some(row) = rows.next().map_err(classify)? else {
         return Err(LoadError::Missing);
     };
-    let read = || -> rusqlite::Result<(Loaded, bool)> {
+    let cipher: Option<i64> = row.get(9).map_err(classify)?;
+    if cipher.is_some_and(|id| !ciphers.has(id)) {
+        return Err(LoadError::NoKey);
+    }
+    let read = || -> rusqlite::Result<Option<Loaded>> {
         let listener = row.get_ref(1)?.as_str()?;
         let route = row.get_ref(2)?.as_str()?;
         let keys = row.get_ref(3)?.as_str()?;
@@ -61,26 +70,45 @@ pub(crate) fn load(conn: &Connection, record: i64) -> Result<Loaded, LoadError> 
         }
         .checksum()
             == row.get::<_, i64>(0)?;
-        let (Ok(ordering_keys), Ok(attributes)) =
-            (serde_json::from_str(keys), serde_json::from_str(attributes))
-        else {
-            return Err(rusqlite::Error::InvalidQuery);
+        if !fits {
+            return Ok(None);
+        }
+        let open = |part, bytes: &[u8]| match cipher {
+            Some(id) => ciphers.open(id, record, part, bytes).map(Bytes::from),
+            None => Some(Bytes::copy_from_slice(bytes)),
         };
-        let loaded = Loaded {
-            payload: Bytes::copy_from_slice(payload),
-            ack: ack.map(Bytes::copy_from_slice),
+        let keys = match row.get_ref(10)?.as_blob_or_null()? {
+            Some(sealed) => open(Part::Keys, sealed),
+            None => Some(Bytes::copy_from_slice(keys.as_bytes())),
+        };
+        let ack = match ack {
+            Some(ack) => open(Part::Ack, ack).map(Some),
+            None => Some(None),
+        };
+        let (Some(payload), Some(ack), Some(keys)) = (open(Part::Payload, payload), ack, keys)
+        else {
+            return Ok(None);
+        };
+        let (Ok(ordering_keys), Ok(attributes)) = (
+            serde_json::from_slice(&keys),
+            serde_json::from_str(attributes),
+        ) else {
+            return Ok(None);
+        };
+        Ok(Some(Loaded {
+            payload,
+            ack,
             listener: listener.to_owned(),
             route: route.to_owned(),
             ordering_keys,
             attributes,
             received_at_ms: row.get(5)?,
             replay_of: row.get::<_, Option<i64>>(6)?.map(RecordId),
-        };
-        Ok((loaded, fits))
+        }))
     };
     match read() {
-        Ok((loaded, true)) => Ok(loaded),
-        Ok((_, false)) => Err(LoadError::Damaged),
+        Ok(Some(loaded)) => Ok(loaded),
+        Ok(None) => Err(LoadError::Damaged),
         Err(error) => Err(classify(error)),
     }
 }
@@ -100,6 +128,9 @@ impl From<LoadError> for QueueError {
         match error {
             LoadError::Damaged => Self::Corrupt(std::sync::Arc::new(DamagedRecord)),
             LoadError::Missing => Self::NotFound,
+            LoadError::NoKey => {
+                Self::Invalid("the record is encrypted, and its key is not among those given")
+            }
             LoadError::Storage(error) => error,
         }
     }

@@ -2,11 +2,16 @@
 
 mod admin;
 mod append;
+mod audit;
+mod backup;
 mod books;
 mod check;
 mod checksum;
+mod ciphers;
 mod clock;
 mod desk;
+mod holds;
+mod job;
 mod lane;
 mod leases;
 mod load;
@@ -15,12 +20,15 @@ mod pick;
 mod read;
 mod readers;
 mod request;
+mod reseal;
 mod retain;
 mod room;
 mod schema;
 mod settle;
 mod signal;
+mod stored;
 mod summary;
+mod urgent;
 mod writer;
 
 use std::{
@@ -36,8 +44,11 @@ use bytes::Bytes;
 use self::{
     append::Prepared,
     books::Books,
+    ciphers::Ciphers,
     clock::Clock,
     desk::Desk,
+    holds::Holds,
+    job::Work,
     leases::Leases,
     load::LoadError,
     readers::Readers,
@@ -50,6 +61,7 @@ pub(crate) use self::{clock::wall_ms, lane::lanes, lock::Lock};
 use crate::{
     browse::{Filter, RecordDetail, RecordSummary, Release, Replay, Replayed, Retained, Retention},
     error::{QueueError, Result},
+    hold::{AuditEntry, Backup, Hold, HoldId, NewAudit, NewHold},
     options::Options,
     queue::Queue,
     record::{Appended, Lease, LeaseId, NewRecord, Outcome, RecordId},
@@ -103,10 +115,13 @@ impl EmbeddedQueue {
         conn.execute_batch("BEGIN IMMEDIATE")?;
         pick::recover(&conn, &Books::read(&conn)?, clock.now_ms())?;
         conn.execute_batch("COMMIT")?;
+        let ciphers = Arc::new(Ciphers::for_writer(&conn, &options.keys)?);
         let leases = Arc::new(Mutex::new(Leases::default()));
         let signals = Arc::new(Signals::default());
         let desk = Arc::new(Desk::new(Writer {
             books: Books::read(&conn)?,
+            holds: Holds::read(&conn)?,
+            ciphers: Arc::clone(&ciphers),
             conn,
             options: options.clone(),
             leases: Arc::clone(&leases),
@@ -125,7 +140,7 @@ impl EmbeddedQueue {
         Ok(Self {
             desk,
             thread: Some(thread),
-            readers: Arc::new(Readers::new(database)),
+            readers: Arc::new(Readers::new(database, ciphers)),
             leases,
             signals,
             options,
@@ -144,6 +159,14 @@ impl EmbeddedQueue {
         let (ask, answer) = Ask::new();
         self.desk.bring(make(ask))?;
         answer.await.unwrap_or(Err(QueueError::Closed))
+    }
+
+    /// Has the writer do something for a person.
+    async fn job<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Writer, i64) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.ask(|ask| Request::Job(Work::boxed(ask, work))).await
     }
 
     fn leased(&self) -> Vec<(i64, i64)> {
@@ -200,10 +223,12 @@ impl Queue for EmbeddedQueue {
         let wanted = picks.picked.clone();
         let loaded = self
             .readers
-            .run(move |conn| {
+            .run(move |conn, ciphers| {
                 Ok(wanted
                     .into_iter()
-                    .map(|(id, record, attempts)| (id, record, attempts, load::load(conn, record)))
+                    .map(|(id, record, attempts)| {
+                        (id, record, attempts, load::load(conn, ciphers, record))
+                    })
                     .collect::<Vec<_>>())
             })
             .await?;
@@ -224,7 +249,7 @@ impl Queue for EmbeddedQueue {
                     attributes: loaded.attributes,
                     replay_of: loaded.replay_of,
                 }),
-                Err(LoadError::Storage(error)) => return Err(error),
+                Err(error @ (LoadError::Storage(_) | LoadError::NoKey)) => return Err(error.into()),
                 Err(LoadError::Damaged | LoadError::Missing) => {
                     damaged.push((id, RecordId(record)))
                 }
@@ -272,13 +297,13 @@ impl Queue for EmbeddedQueue {
     async fn show(&self, record: RecordId) -> Result<RecordDetail> {
         let leased = self.leased();
         self.readers
-            .run(move |conn| read::show(conn, record, &leased))
+            .run(move |conn, ciphers| read::show(conn, ciphers, record, &leased))
             .await
     }
 
     async fn payload(&self, record: RecordId) -> Result<Bytes> {
         self.readers
-            .run(move |conn| Ok(load::load(conn, record.0)?.payload))
+            .run(move |conn, ciphers| Ok(load::load(conn, ciphers, record.0)?.payload))
             .await
     }
 
@@ -327,6 +352,75 @@ impl Queue for EmbeddedQueue {
         }
     }
 
+    async fn hold(&self, hold: NewHold) -> Result<HoldId> {
+        self.job(move |writer, now| writer.holds.add(&writer.conn, &writer.ciphers, &hold, now))
+            .await
+    }
+
+    async fn unhold(&self, hold: HoldId) -> Result<usize> {
+        self.job(move |writer, now| {
+            writer.holds.remove(&writer.conn, hold)?;
+            let leases = writer.leases.lock().unwrap_or_else(PoisonError::into_inner);
+            admin::let_go(&writer.conn, &mut writer.books, &leases, now)
+        })
+        .await
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>> {
+        self.readers
+            .run(|conn, _| Ok(Holds::read(conn)?.list()))
+            .await
+    }
+
+    async fn pass(&self, filter: Filter, count: usize) -> Result<usize> {
+        self.job(move |writer, now| {
+            let leases = writer.leases.lock().unwrap_or_else(PoisonError::into_inner);
+            admin::pass(
+                &writer.conn,
+                &mut writer.books,
+                &leases,
+                &writer.holds,
+                &filter,
+                count,
+                now,
+            )
+        })
+        .await
+    }
+
+    async fn note(&self, entry: NewAudit) -> Result<()> {
+        self.job(move |writer, now| audit::write(&writer.conn, &entry, now))
+            .await
+    }
+
+    async fn audit(&self, after: i64, limit: usize) -> Result<Vec<AuditEntry>> {
+        self.readers
+            .run(move |conn, _| audit::read(conn, after, limit))
+            .await
+    }
+
+    async fn backup(&self, to: PathBuf) -> Result<Backup> {
+        let keys = self.options.keys.clone();
+        self.readers
+            .run(move |conn, _| backup::backup(conn, &keys, &to))
+            .await
+    }
+
+    async fn reencrypt(&self) -> Result<u64> {
+        let mut rewritten = 0;
+        let mut after = 0;
+        loop {
+            let step = self
+                .job(move |writer, _| reseal::step(&writer.conn, &writer.ciphers, after))
+                .await?;
+            rewritten += step.records;
+            match step.next {
+                Some(next) => after = next,
+                None => return Ok(rewritten),
+            }
+        }
+    }
+
     async fn check(&self, payloads: bool) -> Result<Check> {
         let check = self.readers.check(payloads).await?;
         let wrong = check.corrupt + check.faults.len() as u64;
@@ -365,8 +459,7 @@ impl QueueReader {
     /// # Errors
     /// `NewerSchema`, `Foreign`, `Corrupt` or `Io`.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
-        let readers = Readers::new(folder.as_ref().join("queue.db"));
-        readers.verify()?;
+        let readers = Readers::of_stranger(folder.as_ref().join("queue.db"), &[])?;
         Ok(Self {
             readers: Arc::new(readers),
         })
@@ -386,7 +479,7 @@ impl QueueReader {
     /// `NotFound`, or when the storage fails.
     pub async fn show(&self, record: RecordId) -> Result<RecordDetail> {
         self.readers
-            .run(move |conn| read::show(conn, record, &[]))
+            .run(move |conn, ciphers| read::show(conn, ciphers, record, &[]))
             .await
     }
 
@@ -396,7 +489,7 @@ impl QueueReader {
     /// `NotFound`, `Corrupt` when it does not fit its checksum, or when the storage fails.
     pub async fn payload(&self, record: RecordId) -> Result<Bytes> {
         self.readers
-            .run(move |conn| Ok(load::load(conn, record.0)?.payload))
+            .run(move |conn, ciphers| Ok(load::load(conn, ciphers, record.0)?.payload))
             .await
     }
 
@@ -406,7 +499,7 @@ impl QueueReader {
     /// When the storage fails.
     pub async fn status(&self) -> Result<Status> {
         self.readers
-            .run(|conn| {
+            .run(|conn, _| {
                 let mut books = Books::read(conn)?;
                 summary::status(conn, &mut books, &Leases::default(), clock::wall_ms())
             })

@@ -1,9 +1,9 @@
 //! Leasing: which deliveries of a destination are next.
 //!
-//! Four sources, oldest kind first: leases that ran out, rows that are ready, retries that are due, and
-//! records that nobody has looked at yet. The last are read in order from where the scan stopped; one whose
-//! key is taken is written down as waiting (with its lanes) and never scanned again, so the cost of a
-//! backlog is paid once, and nothing about it is kept in memory.
+//! Five sources: leases that ran out, urgent rows, rows that are ready, retries that are due, and records that
+//! nobody has looked at yet. The last are read in order from where the scan stopped; one whose key is taken is
+//! written down as waiting (with its lanes) and never scanned again, so the cost of a backlog is paid once, and
+//! nothing about it is kept in memory. A paused destination yields only what a person lets through.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,10 @@ use rusqlite::{Connection, params};
 
 use super::{
     books::{self, Books},
-    lane::lanes,
+    holds::{Candidate, Holds},
+    lane::stored_lanes,
     leases::{Held, Leases},
+    settle, urgent,
 };
 use crate::{
     error::Result,
@@ -33,58 +35,88 @@ pub(crate) struct Picks {
     pub(crate) exhausted: bool,
 }
 
+/// What a lease call works on and what it may take.
+pub(crate) struct Hand<'a> {
+    pub(crate) conn: &'a Connection,
+    pub(crate) books: &'a mut Books,
+    pub(crate) leases: &'a mut Leases,
+    pub(crate) holds: &'a Holds,
+    pub(crate) destination: i64,
+    pub(crate) name: &'a str,
+    pub(crate) max: usize,
+    pub(crate) deadline: Instant,
+    pub(crate) now: i64,
+}
+
+/// Rows of which kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// What a person lets through.
+    Passed,
+    Urgent,
+    Any,
+}
+
 /// Leases up to `max` deliveries. The caller holds the transaction and undoes the leases if it fails, also
 /// when this is what fails: `picks` says what was done so far.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one step of the writer, with all it works on"
-)]
-pub(crate) fn pick(
-    conn: &Connection,
-    books: &mut Books,
-    leases: &mut Leases,
-    destination: i64,
-    max: usize,
-    lease_for: Duration,
-    now: i64,
-    picks: &mut Picks,
-) -> Result<()> {
-    let started = Instant::now();
-    let deadline = started
-        .checked_add(lease_for)
-        .unwrap_or(started + Duration::from_secs(86_400 * 365));
-    for id in leases.expired(destination, started) {
-        if picks.picked.len() >= max {
-            break;
-        }
-        if let Some(held) = leases.take(id) {
-            let renewed = Held {
-                deadline,
-                ..held.clone()
-            };
-            picks.replaced.push((id, held));
-            let (record, attempts) = (renewed.record, renewed.attempts);
-            picks.picked.push((leases.add(renewed), record, attempts));
-        }
-    }
-    for state in [State::Queued, State::Retrying] {
-        rows(conn, leases, destination, state, max, deadline, now, picks)?;
-    }
-    if picks.picked.len() < max {
-        picks.exhausted = scan(conn, books, leases, destination, max, deadline, now, picks)?;
+pub(crate) fn pick(hand: &mut Hand<'_>, picks: &mut Picks) -> Result<()> {
+    let paused = hand
+        .books
+        .destinations
+        .get(&hand.destination)
+        .is_some_and(|destination| destination.paused.is_some());
+    expired(hand, paused, picks);
+    let kinds: &[Kind] = if paused {
+        &[Kind::Passed]
     } else {
+        urgent::admit(hand)?;
+        &[Kind::Urgent, Kind::Any]
+    };
+    picks.exhausted = true;
+    let all = hand.max;
+    for kind in kinds {
+        if *kind == Kind::Urgent {
+            hand.max = urgent::share(hand, picks.picked.len());
+        }
+        for state in [State::Queued, State::Retrying] {
+            if rows(hand, state, *kind, picks)? {
+                // Some were held, in place of others that may go.
+                picks.exhausted = false;
+            }
+        }
+        hand.max = all;
+    }
+    if picks.picked.len() >= hand.max {
         picks.exhausted = false;
+    } else if !paused {
+        picks.exhausted &= scan(hand, picks)?;
     }
     Ok(())
 }
 
+/// How long from now.
+pub(crate) fn deadline(lease_for: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(lease_for)
+        .unwrap_or(now + Duration::from_secs(86_400 * 365))
+}
+
 /// When the next retry of a destination falls due.
-pub(crate) fn next_retry(conn: &Connection, destination: i64, now: i64) -> Result<Option<i64>> {
+pub(crate) fn next_retry(
+    conn: &Connection,
+    destination: i64,
+    now: i64,
+    paused: bool,
+) -> Result<Option<i64>> {
+    let sql = if paused {
+        "SELECT min(not_before) FROM deliveries INDEXED BY deliveries_pass
+         WHERE destination = ?1 AND state = 3 AND state < 5 AND pass = 1 AND not_before > ?2"
+    } else {
+        "SELECT min(not_before) FROM deliveries INDEXED BY deliveries_open
+         WHERE destination = ?1 AND state = 3 AND state < 5 AND not_before > ?2"
+    };
     Ok(conn
-        .prepare_cached(
-            "SELECT min(not_before) FROM deliveries INDEXED BY deliveries_open
-             WHERE destination = ?1 AND state = 3 AND state < 5 AND not_before > ?2",
-        )?
+        .prepare_cached(sql)?
         .query_row([destination, now], |row| row.get(0))?)
 }
 
@@ -118,88 +150,187 @@ pub(crate) fn first_unseen(
     Ok(found)
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one step of pick, with all it works on"
-)]
-fn rows(
-    conn: &Connection,
-    leases: &mut Leases,
-    destination: i64,
-    state: State,
-    max: usize,
-    deadline: Instant,
-    now: i64,
-    picks: &mut Picks,
-) -> Result<()> {
-    if picks.picked.len() >= max {
-        return Ok(());
+/// Gives what ran out to whoever asks now.
+fn expired(hand: &mut Hand<'_>, paused: bool, picks: &mut Picks) {
+    for id in hand.leases.expired(hand.destination, Instant::now()) {
+        if picks.picked.len() >= hand.max {
+            break;
+        }
+        if paused && !hand.leases.is_passed(id) {
+            continue;
+        }
+        if let Some(held) = hand.leases.take(id) {
+            let renewed = Held {
+                deadline: hand.deadline,
+                ..held.clone()
+            };
+            picks.replaced.push((id, held));
+            let (record, attempts) = (renewed.record, renewed.attempts);
+            picks
+                .picked
+                .push((hand.leases.add(renewed), record, attempts));
+        }
+    }
+}
+
+/// Takes rows that are ready or due; returns whether some of them were held instead.
+fn rows(hand: &mut Hand<'_>, state: State, kind: Kind, picks: &mut Picks) -> Result<bool> {
+    if picks.picked.len() >= hand.max {
+        return Ok(false);
     }
     // What is leased already stays in the index until it is settled: read past it.
-    let limit = max - picks.picked.len() + leases.with_row(destination);
-    let mut statement = conn.prepare_cached(
-        "SELECT d.record, d.attempts, r.keys, r.size
-         FROM deliveries d INDEXED BY deliveries_open JOIN records r ON r.id = d.record
-         WHERE d.destination = ?1 AND d.state = ?2 AND d.state < 5 AND d.not_before <= ?3
-         ORDER BY d.not_before, d.record LIMIT ?4",
-    )?;
+    let limit = hand.max - picks.picked.len() + hand.leases.with_row(hand.destination);
+    let mut statement = hand.conn.prepare_cached(match kind {
+        Kind::Passed => {
+            "SELECT d.record, d.attempts, r.keys, r.size, d.pass
+             FROM deliveries d INDEXED BY deliveries_pass JOIN records r ON r.id = d.record
+             WHERE d.destination = ?1 AND d.state = ?2 AND d.state < 5 AND d.pass = 1 AND d.not_before <= ?3
+             ORDER BY d.not_before, d.record LIMIT ?4"
+        }
+        Kind::Urgent => {
+            "SELECT d.record, d.attempts, r.keys, r.size, d.pass
+             FROM deliveries d INDEXED BY deliveries_urgent JOIN records r ON r.id = d.record
+             WHERE d.destination = ?1 AND d.state = ?2 AND d.state < 5 AND d.urgent = 1 AND d.not_before <= ?3
+             ORDER BY d.not_before, d.record LIMIT ?4"
+        }
+        Kind::Any => {
+            "SELECT d.record, d.attempts, r.keys, r.size, d.pass
+             FROM deliveries d INDEXED BY deliveries_open JOIN records r ON r.id = d.record
+             WHERE d.destination = ?1 AND d.state = ?2 AND d.state < 5 AND d.not_before <= ?3
+             ORDER BY d.not_before, d.record LIMIT ?4"
+        }
+    })?;
+    let concerned = hand.holds.concern(hand.name);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![destination, books::code(state), now, limit])?;
+    let mut rows = statement.query(params![
+        hand.destination,
+        books::code(state),
+        hand.now,
+        limit
+    ])?;
+    let mut kept = Vec::new();
     while let Some(row) = rows.next()? {
         let record: i64 = row.get(0)?;
-        if leases.holds(destination, record) {
+        if hand.leases.holds(hand.destination, record) {
             continue;
         }
         let attempts = row.get(1)?;
-        let lanes = stored_lanes(row.get_ref(2)?.as_str().unwrap_or_default());
         let held = Held {
-            destination,
+            destination: hand.destination,
             record,
-            lanes,
+            lanes: stored_lanes(row.get_ref(2)?.as_str().unwrap_or_default()),
             size: row.get(3)?,
             attempts,
             row: Some(state),
-            deadline,
+            passed: row.get(4)?,
+            deadline: hand.deadline,
         };
-        picks.picked.push((leases.add(held), record, attempts));
-        if picks.picked.len() >= max {
+        if concerned && !held.passed && is_held(hand, record, &held.lanes)? {
+            kept.push(held);
+            continue;
+        }
+        picks.picked.push((hand.leases.add(held), record, attempts));
+        if picks.picked.len() >= hand.max {
             break;
         }
     }
-    Ok(())
+    drop(rows);
+    for held in &kept {
+        settle::keep(hand.conn, hand.books, held, hand.now)?;
+    }
+    Ok(!kept.is_empty())
 }
 
 /// Returns whether it reached the end of the records.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one step of pick, with all it works on"
-)]
-fn scan(
-    conn: &Connection,
-    books: &mut Books,
-    leases: &mut Leases,
-    id: i64,
-    max: usize,
-    deadline: Instant,
-    now: i64,
-    picks: &mut Picks,
-) -> Result<bool> {
-    let Some((mut position, horizon)) = books.destinations.get(&id).map(|d| (d.scan, d.horizon))
+fn scan(hand: &mut Hand<'_>, picks: &mut Picks) -> Result<bool> {
+    let id = hand.destination;
+    let Some((mut position, horizon)) = hand
+        .books
+        .destinations
+        .get(&id)
+        .map(|d| (d.scan, d.horizon))
     else {
         return Ok(true);
     };
-    let mut aside = Vec::new();
+    let concerned = hand.holds.concern(hand.name);
+    let mut changes = Vec::new();
     let mut seen = 0;
-    let mut statement = conn.prepare_cached(
-        "SELECT id, audience, keys, size FROM records WHERE id > ?1 ORDER BY id LIMIT ?2",
+    let mut statement = hand.conn.prepare_cached(
+        "SELECT id, audience, keys, size, urgent FROM records WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let mut rows = statement.query(params![
         position,
         i64::try_from(SCAN_BUDGET).unwrap_or(1_000)
     ])?;
-    while picks.picked.len() < max
+    while picks.picked.len() < hand.max
         && let Some(row) = rows.next()?
     {
+        seen += 1;
+        let record: i64 = row.get(0)?;
+        position = record;
+        if !hand.books.members(row.get(1)?).contains(&id)
+            || hand.leases.holds(id, record)
+            || (record <= horizon && has_row(hand.conn, id, record)?)
+        {
+            continue;
+        }
+        let lanes = stored_lanes(row.get_ref(2)?.as_str().unwrap_or_default());
+        let size = row.get(3)?;
+        if is_blocked(hand.conn, hand.leases, id, record, &lanes)? {
+            set_aside(hand.conn, id, record, State::Waiting, &lanes, hand.now)?;
+            changes.push((State::Waiting, size));
+            if row.get(4)? {
+                urgent::hurry(hand.conn, id, record)?;
+            }
+        } else if concerned && is_held(hand, record, &lanes)? {
+            set_aside(hand.conn, id, record, State::Parked, &lanes, hand.now)?;
+            changes.push((State::Parked, size));
+        } else {
+            let held = Held {
+                destination: id,
+                record,
+                lanes,
+                size,
+                attempts: 0,
+                row: None,
+                passed: false,
+                deadline: hand.deadline,
+            };
+            picks.picked.push((hand.leases.add(held), record, 0));
+        }
+    }
+    for (state, size) in changes {
+        hand.books.change(id, State::Queued, state, size);
+    }
+    if let Some(destination) = hand.books.destinations.get_mut(&id) {
+        destination.scan = position;
+    }
+    Ok(seen < SCAN_BUDGET && picks.picked.len() < hand.max)
+}
+
+/// Gives a row to every record up to `to` (at most `budget` are looked at) that nobody has looked at: queued or
+/// waiting. Returns whether it got there.
+pub(crate) fn register(
+    conn: &Connection,
+    books: &mut Books,
+    leases: &Leases,
+    id: i64,
+    to: i64,
+    budget: usize,
+    now: i64,
+) -> Result<bool> {
+    let Some((mut position, horizon)) = books.destinations.get(&id).map(|d| (d.scan, d.horizon))
+    else {
+        return Ok(true);
+    };
+    let mut changes = Vec::new();
+    let mut statement = conn.prepare_cached(
+        "SELECT id, audience, keys, size, urgent FROM records WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
+    )?;
+    let limit = i64::try_from(budget).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![position, to, limit])?;
+    let mut seen = 0;
+    while let Some(row) = rows.next()? {
         seen += 1;
         let record: i64 = row.get(0)?;
         position = record;
@@ -210,30 +341,28 @@ fn scan(
             continue;
         }
         let lanes = stored_lanes(row.get_ref(2)?.as_str().unwrap_or_default());
-        let size = row.get(3)?;
-        if is_blocked(conn, leases, id, record, &lanes)? {
-            set_aside(conn, id, record, &lanes, now)?;
-            aside.push(size);
+        let state = if is_blocked(conn, leases, id, record, &lanes)? {
+            State::Waiting
         } else {
-            let held = Held {
-                destination: id,
-                record,
-                lanes,
-                size,
-                attempts: 0,
-                row: None,
-                deadline,
-            };
-            picks.picked.push((leases.add(held), record, 0));
+            State::Queued
+        };
+        set_aside(conn, id, record, state, &lanes, now)?;
+        if state == State::Waiting {
+            changes.push(row.get(3)?);
+        }
+        if row.get(4)? {
+            urgent::hurry(conn, id, record)?;
         }
     }
-    for size in aside {
+    drop(rows);
+    for size in changes {
         books.change(id, State::Queued, State::Waiting, size);
     }
     if let Some(destination) = books.destinations.get_mut(&id) {
         destination.scan = position;
+        destination.dirty = true;
     }
-    Ok(seen < SCAN_BUDGET && picks.picked.len() < max)
+    Ok(seen < budget)
 }
 
 /// Whether a record must wait: another one of its lanes is leased, or an earlier one is still open.
@@ -250,6 +379,15 @@ fn is_blocked(
         }
     }
     Ok(false)
+}
+
+fn is_held(hand: &Hand<'_>, record: i64, lanes: &[i64]) -> Result<bool> {
+    let candidate = Candidate {
+        destination: hand.name,
+        record,
+        lanes,
+    };
+    hand.holds.hold(hand.conn, &candidate)
 }
 
 /// Whether an earlier record of the lane is written down as open.
@@ -270,13 +408,21 @@ fn set_aside(
     conn: &Connection,
     destination: i64,
     record: i64,
+    state: State,
     lanes: &[i64],
     now: i64,
 ) -> Result<()> {
+    let reason = (state == State::Parked).then_some(crate::REASON_HELD);
     conn.prepare_cached(
-        "INSERT INTO deliveries (destination, record, state, changed_at) VALUES (?1, ?2, 2, ?3)",
+        "INSERT INTO deliveries (destination, record, state, changed_at, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
-    .execute([destination, record, now])?;
+    .execute(params![
+        destination,
+        record,
+        books::code(state),
+        now,
+        reason
+    ])?;
     enter(conn, destination, record, lanes)
 }
 
@@ -297,15 +443,6 @@ fn has_row(conn: &Connection, destination: i64, record: i64) -> Result<bool> {
         .exists([destination, record])?)
 }
 
-/// Lanes of stored ordering keys. Keys that cannot be read (a damaged row) make one lane of their own text:
-/// the record is then found damaged when it is leased.
-pub(crate) fn stored_lanes(keys: &str) -> Vec<i64> {
-    match serde_json::from_str::<Vec<std::borrow::Cow<'_, str>>>(keys) {
-        Ok(keys) => lanes(&keys),
-        Err(_) => lanes(&[keys]),
-    }
-}
-
 /// After a restart: what was leased and had no row gets one (ready, on its lanes), so that whatever looks for
 /// an earlier record of a lane finds it. Only records up to the newest row can be concerned; later ones are
 /// simply read again.
@@ -322,11 +459,7 @@ pub(crate) fn recover(conn: &Connection, books: &Books, now: i64) -> Result<()> 
             })?
             .collect::<rusqlite::Result<Vec<(i64, String)>>>()?;
         for (record, keys) in found {
-            conn.prepare_cached(
-                "INSERT INTO deliveries (destination, record, state, changed_at) VALUES (?1, ?2, 1, ?3)",
-            )?
-            .execute([*id, record, now])?;
-            enter(conn, *id, record, &stored_lanes(&keys))?;
+            set_aside(conn, *id, record, State::Queued, &stored_lanes(&keys), now)?;
         }
     }
     Ok(())

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Value};
 
-use super::books::{code, state};
+use super::{
+    books::{code, state},
+    ciphers::Ciphers,
+};
 use crate::{
     browse::{DeliveryDetail, Filter, RecordDetail, RecordSummary},
     error::{QueueError, Result},
@@ -74,6 +77,7 @@ pub(crate) fn list(conn: &Connection, filter: &Filter, leased: &[(i64, i64)]) ->
 /// Everything about one record but its payload.
 pub(crate) fn show(
     conn: &Connection,
+    ciphers: &Ciphers,
     record: RecordId,
     leased: &[(i64, i64)],
 ) -> Result<RecordDetail> {
@@ -92,7 +96,7 @@ pub(crate) fn show(
                 route: row.get(3)?,
                 size: row.get(4)?,
                 ack_bytes: row.get(5)?,
-                ordering_keys: serde_json::from_str::<Vec<String>>(row.get_ref(6)?.as_str()?).map_or(0, |keys| keys.len()),
+                ordering_keys: serde_json::from_str::<Vec<serde::de::IgnoredAny>>(row.get_ref(6)?.as_str()?).map_or(0, |keys| keys.len()),
                 attributes: attributes(row, 7)?,
                 replay_of: row.get::<_, Option<i64>>(8)?.map(RecordId),
                 replayed_as: Vec::new(),
@@ -134,7 +138,7 @@ pub(crate) fn show(
                 .transpose()?,
             changed_at_ms: row.get(5)?,
             reason: row.get(6)?,
-            detail: row.get(7)?,
+            detail: ciphers.open_detail(row.get(0)?, record.0, row.get_ref(7)?),
         })
     })?;
     detail.deliveries = deliveries.collect::<Result<_, _>>()?;

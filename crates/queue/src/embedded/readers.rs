@@ -10,9 +10,10 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{check, read, schema};
+use super::{check, ciphers::Ciphers, read, schema};
 use crate::{
     browse::{Filter, RecordSummary},
+    encryption::EncryptionKey,
     error::{QueueError, Result},
     status::Check,
 };
@@ -23,6 +24,7 @@ const IDLE: usize = 4;
 /// A pool of reading connections.
 pub(crate) struct Readers {
     database: PathBuf,
+    ciphers: Arc<Ciphers>,
     idle: Mutex<Vec<Connection>>,
     closed: AtomicBool,
 }
@@ -30,32 +32,35 @@ pub(crate) struct Readers {
 // === impl Readers ===
 
 impl Readers {
-    pub(crate) fn new(database: PathBuf) -> Self {
+    pub(crate) fn new(database: PathBuf, ciphers: Arc<Ciphers>) -> Self {
         Self {
             database,
+            ciphers,
             idle: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
         }
     }
 
-    /// Refuses a file that this build cannot read.
-    pub(crate) fn verify(&self) -> Result<()> {
-        let conn = schema::open_reader(&self.database)?;
-        schema::verify(&conn, &self.database)?;
-        self.give(conn);
-        Ok(())
+    /// Readers of a queue that another process may own. Refuses a file that this build cannot read.
+    pub(crate) fn of_stranger(database: PathBuf, keys: &[EncryptionKey]) -> Result<Self> {
+        let conn = schema::open_reader(&database)?;
+        schema::verify(&conn, &database)?;
+        let ciphers = Ciphers::for_reader(&conn, keys)?;
+        let readers = Self::new(database, Arc::new(ciphers));
+        readers.give(conn);
+        Ok(readers)
     }
 
     /// Runs `work` with a connection where blocking is allowed.
     pub(crate) async fn run<T, F>(self: &Arc<Self>, work: F) -> Result<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+        F: FnOnce(&Connection, &Ciphers) -> Result<T> + Send + 'static,
     {
         let readers = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let conn = readers.take()?;
-            let result = work(&conn);
+            let result = work(&conn, &readers.ciphers);
             if result.is_ok() {
                 readers.give(conn);
             }
@@ -69,7 +74,7 @@ impl Readers {
         filter: Filter,
         leased: Vec<(i64, i64)>,
     ) -> Result<Vec<RecordSummary>> {
-        self.run(move |conn| {
+        self.run(move |conn, _| {
             let lines = read::list(conn, &filter, &leased)?;
             Ok(lines.into_iter().map(|line| line.summary).collect())
         })
@@ -77,7 +82,8 @@ impl Readers {
     }
 
     pub(crate) async fn check(self: &Arc<Self>, payloads: bool) -> Result<Check> {
-        self.run(move |conn| check::check(conn, payloads)).await
+        self.run(move |conn, ciphers| check::check(conn, ciphers, payloads))
+            .await
     }
 
     /// Closes what is idle; what is in use closes when it is given back.

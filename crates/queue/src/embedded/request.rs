@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 
-use super::{append::Prepared, pick::Picks, retain::Step};
+use super::{append::Prepared, job::Job, pick::Picks, retain::Step};
 use crate::{
     browse::{Filter, Release, Replay, Replayed, Retention},
     error::{QueueError, Result},
@@ -38,6 +38,8 @@ pub(crate) enum Request {
         ask: Ask<Step>,
     },
     Status(Ask<Status>),
+    /// What a person asks.
+    Job(Box<dyn Job>),
     /// What a recount found wrong.
     Checked(u64),
 }
@@ -61,6 +63,7 @@ impl Request {
             Self::Release(_, _, ask) => ask.answer.is_none(),
             Self::Retain { ask, .. } => ask.answer.is_none(),
             Self::Status(ask) => ask.answer.is_none(),
+            Self::Job(job) => job.is_open(),
             Self::Expire(_) | Self::Checked(_) => true,
         }
     }
@@ -88,6 +91,7 @@ impl Request {
             Self::Release(_, _, ask) => ask.fail(error),
             Self::Retain { ask, .. } => ask.fail(error),
             Self::Status(ask) => ask.fail(error),
+            Self::Job(job) => job.fail(error),
             Self::Expire(_) | Self::Checked(_) => {}
         }
     }
@@ -101,6 +105,7 @@ impl Request {
             Self::Release(_, _, ask) => ask.answer = None,
             Self::Retain { ask, .. } => ask.answer = None,
             Self::Status(ask) => ask.answer = None,
+            Self::Job(job) => job.reopen(),
         }
     }
 
@@ -121,6 +126,7 @@ impl Request {
             Self::Release(_, _, ask) => drop(ask.send()),
             Self::Retain { ask, .. } => drop(ask.send()),
             Self::Status(ask) => drop(ask.send()),
+            Self::Job(job) => job.send(),
             Self::Expire(_) | Self::Checked(_) => {}
         }
         Vec::new()
@@ -146,12 +152,12 @@ impl<T> Ask<T> {
         self.reply.is_closed()
     }
 
-    fn fail(&mut self, error: &QueueError) {
+    pub(crate) fn fail(&mut self, error: &QueueError) {
         self.answer = Some(Err(error.clone()));
     }
 
     /// Gives the answer back when nobody waits for it any more.
-    fn send(self) -> Option<Result<T>> {
+    pub(crate) fn send(self) -> Option<Result<T>> {
         self.reply
             .send(self.answer.unwrap_or(Err(QueueError::Closed)))
             .err()

@@ -4,8 +4,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     books::{self, Books},
+    ciphers::Ciphers,
+    lane::stored_lanes,
     leases::{Held, Leases},
-    pick::{enter, has_earlier, stored_lanes},
+    pick::{enter, has_earlier},
 };
 use crate::{
     error::Result,
@@ -23,8 +25,13 @@ struct Row<'a> {
 
 /// Writes an outcome. The lease has been taken out of `leases`; `due` is the time of a retry by the queue's
 /// clock. The caller holds the transaction.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one step of the writer, with all it works on"
+)]
 pub(crate) fn settle(
     conn: &Connection,
+    ciphers: &Ciphers,
     books: &mut Books,
     leases: &Leases,
     held: &Held,
@@ -67,7 +74,7 @@ pub(crate) fn settle(
             ..plain(State::Parked)
         },
     };
-    write(conn, books, leases, held, &row, now)
+    write(conn, ciphers, books, leases, held, &row, now)
 }
 
 /// Gives up a delivery that is not leased.
@@ -86,10 +93,12 @@ pub(crate) fn give_up(
         reason: Some(reason),
         detail: None,
     };
-    write(conn, books, leases, held, &row, now)
+    // Without a detail there is nothing to encrypt.
+    write(conn, &Ciphers::default(), books, leases, held, &row, now)
 }
 
-/// Makes a parked or retrying delivery ready. It is still the first of its lanes.
+/// Makes a parked or retrying delivery ready. It is still the first of its lanes. A passed one goes though its
+/// destination is paused or a hold is on it.
 pub(crate) fn make_ready(
     conn: &Connection,
     books: &mut Books,
@@ -97,10 +106,11 @@ pub(crate) fn make_ready(
     now: i64,
 ) -> Result<()> {
     conn.prepare_cached(
-        "UPDATE deliveries SET state = 1, attempts = 0, not_before = 0, changed_at = ?3
+        "UPDATE deliveries SET state = 1, attempts = 0, not_before = 0, changed_at = ?3, pass = max(pass, ?4),
+            reason = nullif(reason, 'held')
          WHERE destination = ?1 AND record = ?2",
     )?
-    .execute([held.destination, held.record, now])?;
+    .execute(params![held.destination, held.record, now, held.passed])?;
     books.change(
         held.destination,
         held.row.unwrap_or(State::Queued),
@@ -110,8 +120,30 @@ pub(crate) fn make_ready(
     Ok(())
 }
 
+/// Parks a delivery that is ready or due because of a hold.
+pub(crate) fn keep(conn: &Connection, books: &mut Books, held: &Held, now: i64) -> Result<()> {
+    conn.prepare_cached(
+        "UPDATE deliveries SET state = 4, not_before = 0, changed_at = ?3, reason = ?4
+         WHERE destination = ?1 AND record = ?2",
+    )?
+    .execute(params![
+        held.destination,
+        held.record,
+        now,
+        crate::REASON_HELD
+    ])?;
+    books.change(
+        held.destination,
+        held.row.unwrap_or(State::Queued),
+        State::Parked,
+        held.size,
+    );
+    Ok(())
+}
+
 fn write(
     conn: &Connection,
+    ciphers: &Ciphers,
     books: &mut Books,
     leases: &Leases,
     held: &Held,
@@ -123,7 +155,7 @@ fn write(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT DO UPDATE SET state = excluded.state, attempts = excluded.attempts,
             not_before = excluded.not_before, changed_at = excluded.changed_at, reason = excluded.reason,
-            detail = excluded.detail",
+            detail = excluded.detail, pass = CASE excluded.state WHEN 4 THEN 0 ELSE pass END",
     )?
     .execute(params![
         held.destination,
@@ -133,7 +165,7 @@ fn write(
         row.not_before,
         now,
         row.reason,
-        row.detail,
+        ciphers.seal_detail(held.destination, held.record, row.detail)?,
     ])?;
     books.change(
         held.destination,

@@ -121,7 +121,12 @@ fn total(status: &mut Status) {
 }
 
 /// The oldest record that is open for a destination.
-fn oldest(conn: &Connection, books: &mut Books, leases: &Leases, id: i64) -> Result<Option<i64>> {
+pub(crate) fn oldest(
+    conn: &Connection,
+    books: &mut Books,
+    leases: &Leases,
+    id: i64,
+) -> Result<Option<i64>> {
     let unseen = pick::first_unseen(conn, books, leases, id)?;
     let mut statement = conn.prepare_cached(
         "SELECT min(record) FROM deliveries INDEXED BY deliveries_open

@@ -17,9 +17,11 @@ use super::{
     admin,
     append::{self, Window},
     books::{Books, NOBODY},
+    ciphers::Ciphers,
     clock::Clock,
+    holds::Holds,
     leases::{Held, Leases},
-    pick::{self, Picks},
+    pick::{self, Hand, Picks},
     request::Request,
     retain,
     room::Room,
@@ -43,6 +45,8 @@ pub(crate) struct Writer {
     pub(crate) conn: Connection,
     pub(crate) options: Options,
     pub(crate) books: Books,
+    pub(crate) holds: Holds,
+    pub(crate) ciphers: Arc<Ciphers>,
     pub(crate) leases: Arc<Mutex<Leases>>,
     pub(crate) clock: Clock,
     pub(crate) room: Room,
@@ -202,8 +206,14 @@ impl Writer {
                 };
                 let mut answers = Vec::with_capacity(records.len());
                 for prepared in records.iter() {
-                    let appended =
-                        append::append(&self.conn, &mut self.books, window, now, prepared)?;
+                    let appended = append::append(
+                        &self.conn,
+                        &self.ciphers,
+                        &mut self.books,
+                        window,
+                        now,
+                        prepared,
+                    )?;
                     match appended {
                         Appended::Stored(_)
                         | Appended::Conflict {
@@ -230,6 +240,7 @@ impl Writer {
                 let leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
                 ask.answer = Some(Ok(admin::replay(
                     &self.conn,
+                    &self.ciphers,
                     &mut self.books,
                     &leases,
                     replay,
@@ -266,6 +277,7 @@ impl Writer {
             }
             Request::Status(ask) => ask.answer = Some(Ok(self.status(now)?)),
             Request::Checked(wrong) => self.found_wrong = *wrong,
+            Request::Job(job) => job.run(self, now)?,
         }
         Ok(())
     }
@@ -289,6 +301,7 @@ impl Writer {
         effects.undo.push(Undo::Taken(id, held.clone()));
         settle::settle(
             &self.conn,
+            &self.ciphers,
             &mut self.books,
             &leases,
             &held,
@@ -313,14 +326,7 @@ impl Writer {
             replaced: Vec::new(),
             exhausted: true,
         };
-        let id = self.books.find(name);
-        let leasing = id.filter(|id| {
-            self.books
-                .destinations
-                .get(id)
-                .is_some_and(|d| d.paused.is_none())
-        });
-        let Some(id) = leasing else {
+        let Some(id) = self.books.find(name) else {
             effects.wakes.push((
                 name.to_owned(),
                 Wake {
@@ -328,19 +334,27 @@ impl Writer {
                     at: None,
                 },
             ));
-            self.untouch(id);
             return Ok(none);
         };
+        let paused = self
+            .books
+            .destinations
+            .get(&id)
+            .is_some_and(|destination| destination.paused.is_some());
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
         let mut picks = none;
         let result = pick::pick(
-            &self.conn,
-            &mut self.books,
-            &mut leases,
-            id,
-            max,
-            lease_for,
-            now,
+            &mut Hand {
+                conn: &self.conn,
+                books: &mut self.books,
+                leases: &mut leases,
+                holds: &self.holds,
+                destination: id,
+                name,
+                max,
+                deadline: pick::deadline(lease_for),
+                now,
+            },
             &mut picks,
         );
         for (id, held) in picks.replaced.drain(..) {
@@ -355,23 +369,22 @@ impl Writer {
             at: None,
         };
         if picks.exhausted {
-            let retry = pick::next_retry(&self.conn, id, now)?.map(|due| {
+            let retry = pick::next_retry(&self.conn, id, now, paused)?.map(|due| {
                 Instant::now() + Duration::from_millis(u64::try_from(due - now).unwrap_or(0))
             });
-            wake.at = [retry, leases.next_deadline(id)]
-                .into_iter()
-                .flatten()
-                .min();
+            // A lease that runs out while its destination is paused goes to nobody.
+            let deadline = leases.next_deadline(id).filter(|_| !paused);
+            wake.at = [retry, deadline].into_iter().flatten().min();
         }
         drop(leases);
         effects.wakes.push((name.to_owned(), wake));
-        self.untouch(Some(id));
+        self.untouch(id);
         Ok(picks)
     }
 
     /// A lease has just seen everything: what the group brought needs no further wake.
-    fn untouch(&mut self, id: Option<i64>) {
-        if let Some(destination) = id.and_then(|id| self.books.destinations.get_mut(&id)) {
+    fn untouch(&mut self, id: i64) {
+        if let Some(destination) = self.books.destinations.get_mut(&id) {
             destination.touched = false;
         }
     }
@@ -479,9 +492,10 @@ impl Writer {
         if failure.error.class() == Class::Io || (failure.at_commit && !full) {
             return self.stop(failure.error);
         }
-        match Books::read(&self.conn) {
-            Ok(books) => {
+        match Books::read(&self.conn).and_then(|books| Ok((books, Holds::read(&self.conn)?))) {
+            Ok((books, holds)) => {
                 self.books = books;
+                self.holds = holds;
                 failure.error
             }
             Err(error) => self.stop(error),

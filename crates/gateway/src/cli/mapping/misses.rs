@@ -91,11 +91,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
 fn of_gateway(args: &Args) -> Result<MissList, Failure> {
     let data = match &args.data {
         Some(data) => data.clone(),
-        None => {
-            crate::config::locations(args.config.config.as_deref())
-                .map_err(|error| Failure::Usage(format!("cannot read the configuration: {error}")))?
-                .0
-        }
+        None => crate::config::data_folder(args.config.config.as_deref())
+            .map_err(|error| Failure::Usage(format!("cannot read the configuration: {error}")))?,
     };
     let command = control::Command::Misses { clear: args.clear };
     let asked = runtime()?.block_on(control::ask(&control::socket_path(&data), &command));

@@ -35,11 +35,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     let data = match &args.data {
         Some(data) => data.clone(),
-        None => {
-            crate::config::locations(args.config.config.as_deref())
-                .map_err(|error| Failure::Usage(format!("cannot read the configuration: {error}")))?
-                .0
-        }
+        None => crate::config::data_folder(args.config.config.as_deref())
+            .map_err(|error| Failure::Usage(format!("cannot read the configuration: {error}")))?,
     };
     let asked = runtime()?.block_on(control::ask(&control::socket_path(&data), &Command::Reload));
     let answer = match asked {

@@ -15,6 +15,8 @@ pub(super) fn text(command: &Command, answer: &Value) -> String {
         Command::List { .. } | Command::DeadLetters { .. } => list(answer),
         Command::Show { .. } => show(answer),
         Command::Replay { dry_run, .. } => replayed(answer, *dry_run),
+        Command::Check { .. } => checked(answer),
+        Command::Audit { .. } => audit(answer),
         _ => plain(answer),
     }
 }
@@ -66,6 +68,14 @@ fn status(answer: &Value) -> String {
         if let Some(reason) = at.get("paused").and_then(Value::as_str) {
             let _ = writeln!(text, "{name} is paused: {reason}");
         }
+    }
+    for hold in answer
+        .get("holds")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let _ = writeln!(text, "hold {}", held(hold));
     }
     if answer.get("stopped") == Some(&Value::Bool(true)) {
         text.push_str(
@@ -194,6 +204,96 @@ fn replayed(answer: &Value, dry_run: bool) -> String {
         let _ = writeln!(text, "there may be more: go on with --after {next}");
     }
     text
+}
+
+/// `3: destination fhir, 1 key: smoke test first`.
+fn held(hold: &Value) -> String {
+    let mut about = Vec::new();
+    for (key, name) in [
+        ("destination", "destination"),
+        ("listener", "listener"),
+        ("message_type", "type"),
+    ] {
+        let value = cell(hold, key);
+        if !value.is_empty() {
+            about.push(format!("{name} {value}"));
+        }
+    }
+    match hold.get("keys").and_then(Value::as_u64) {
+        Some(0) | None => {}
+        Some(1) => about.push("1 ordering key".to_owned()),
+        Some(keys) => about.push(format!("{keys} ordering keys")),
+    }
+    format!(
+        "{}: {}: {}",
+        cell(hold, "id"),
+        about.join(", "),
+        cell(hold, "reason")
+    )
+}
+
+fn checked(answer: &Value) -> String {
+    let mut text = format!(
+        "{} records and {} deliveries counted\n",
+        cell(answer, "records"),
+        cell(answer, "deliveries")
+    );
+    let list = |key: &str| {
+        answer
+            .get(key)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    for fault in list("faults") {
+        let _ = writeln!(text, "wrong: {}", bare(&fault));
+    }
+    let _ = writeln!(text, "corrupt: {}", cell(answer, "corrupt"));
+    let quarantined = list("quarantined");
+    if !quarantined.is_empty() {
+        let numbers: Vec<String> = quarantined.iter().map(bare).collect();
+        let _ = writeln!(
+            text,
+            "quarantined (dead letters with the reason corrupt, kept for whoever can mend them): {}",
+            numbers.join(", ")
+        );
+    }
+    if list("faults").is_empty() {
+        text.push_str("nothing is wrong\n");
+    } else {
+        text.push_str(
+            "damaged records become dead letters when their turn comes, the others go on; a backup has them whole\n",
+        );
+    }
+    text
+}
+
+fn audit(answer: &Value) -> String {
+    let mut rows = vec![
+        ["number", "when", "who", "action", "what"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for entry in answer.as_array().into_iter().flatten() {
+        let at = entry.get("at_ms").and_then(Value::as_i64);
+        rows.push(vec![
+            cell(entry, "id"),
+            at.map(clock).unwrap_or_default(),
+            cell(entry, "who"),
+            cell(entry, "action"),
+            cell(entry, "detail"),
+        ]);
+    }
+    output::table(&rows)
+}
+
+/// What became of a corrected message.
+pub(super) fn edited(answer: &Value) -> String {
+    format!(
+        "record {} is on its way in place of record {}\n",
+        cell(answer, "record"),
+        cell(answer, "edited")
+    )
 }
 
 /// `key: value` for small answers.
