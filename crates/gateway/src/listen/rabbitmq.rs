@@ -23,7 +23,11 @@ use lapin::{
     tcp::OwnedTLSConfig,
     types::FieldTable,
 };
-use tokio::{sync::watch, task::JoinSet, time};
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinSet,
+    time,
+};
 
 use crate::{
     amqp::{self, PATIENCE, RabbitMqError},
@@ -49,8 +53,15 @@ struct Session {
     connection: Connection,
     channel: Channel,
     consumer: Consumer,
-    /// Replies and rejected deliveries go out here, with publisher confirms.
-    publisher: Channel,
+    outgoing: Outgoing,
+}
+
+/// Where publishes go, all with publisher confirms.
+struct Outgoing {
+    replies: Channel,
+    /// One at a time: the library hands a returned message to whichever confirmation comes next on the channel, and a
+    /// rejected delivery is acknowledged only when it certainly stands elsewhere.
+    rejects: Mutex<Channel>,
 }
 
 impl RabbitMqListener {
@@ -118,10 +129,10 @@ impl RabbitMqListener {
         let tag = format!("fhirway.{}.{queue}", self.name);
         let connecting = async {
             let connection = amqp::connect(self.config.url.expose(), &tag, &self.tls).await?;
-            let publisher = connection.create_channel().await?;
-            publisher
-                .confirm_select(ConfirmSelectOptions::default())
-                .await?;
+            let outgoing = Outgoing {
+                replies: confirming(&connection).await?,
+                rejects: Mutex::new(confirming(&connection).await?),
+            };
             let channel = connection.create_channel().await?;
             channel
                 .basic_qos(self.config.prefetch, BasicQosOptions::default())
@@ -138,7 +149,7 @@ impl RabbitMqListener {
                 connection,
                 channel,
                 consumer,
-                publisher,
+                outgoing,
             })
         };
         match time::timeout(PATIENCE, connecting).await {
@@ -154,7 +165,7 @@ impl RabbitMqListener {
             connection,
             channel,
             mut consumer,
-            publisher,
+            outgoing,
         } = session;
         // One task polls them all, each for the first time in the order of arrival: so they reach the queue in
         // that order, and still share its commits.
@@ -168,7 +179,7 @@ impl RabbitMqListener {
                     if let Err(error) = done { break error }
                 }
                 delivery = consumer.next() => match delivery {
-                    Some(Ok(delivery)) => working.push(self.take(delivery, &publisher)),
+                    Some(Ok(delivery)) => working.push(self.take(delivery, &outgoing)),
                     Some(Err(error)) => break error.to_string(),
                     None => break "the broker cancelled the consumer (is the queue gone?)".to_owned(),
                 },
@@ -184,7 +195,7 @@ impl RabbitMqListener {
     }
 
     /// One delivery: store it, publish the ACK message when one is asked for, then settle with the broker.
-    async fn take(&self, delivery: Delivery, publisher: &Channel) -> Result<(), String> {
+    async fn take(&self, delivery: Delivery, outgoing: &Outgoing) -> Result<(), String> {
         let Delivery {
             data,
             acker,
@@ -196,7 +207,7 @@ impl RabbitMqListener {
             .receiver
             .receive(payload.clone(), SystemTime::now(), &[])
             .await;
-        self.reply(&answer, &properties, publisher).await;
+        self.reply(&answer, &properties, &outgoing.replies).await;
         let settled = match answer.result {
             Received::Stored => acker.ack(BasicAckOptions::default()).await,
             Received::Retryable => {
@@ -219,10 +230,11 @@ impl RabbitMqListener {
                 }
                 RabbitReject::Publish => {
                     let (exchange, key) = (&self.config.reject_exchange, &self.config.reject_key);
-                    match self
-                        .publish(publisher, exchange, key, &payload, properties)
-                        .await
-                    {
+                    let channel = outgoing.rejects.lock().await;
+                    let published = self.publish(&channel, exchange, key, &payload, properties);
+                    let published = published.await;
+                    drop(channel);
+                    match published {
                         Ok(()) => acker.ack(BasicAckOptions::default()).await,
                         Err(why) => {
                             // Nowhere to put it: it stays with the broker rather than getting lost.
@@ -284,4 +296,13 @@ impl RabbitMqListener {
             .await
             .map_err(|failure| failure.to_string())
     }
+}
+
+/// A channel on which publishes are confirmed.
+async fn confirming(connection: &Connection) -> Result<Channel, lapin::Error> {
+    let channel = connection.create_channel().await?;
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await?;
+    Ok(channel)
 }
