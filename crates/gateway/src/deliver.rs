@@ -55,9 +55,9 @@ const QUEUE_RETRY: Duration = Duration::from_secs(1);
 /// What is at the other end.
 pub enum Way {
     /// A FHIR server.
-    Server(upstream::Stack),
+    Server(Box<upstream::Stack>),
     /// An exchange of a broker.
-    Exchange(Publisher),
+    Exchange(Box<Publisher>),
 }
 
 /// Delivers everything for one destination.

@@ -466,15 +466,15 @@ fn ways(
             let way = match &destination.address {
                 Address::Exchange(exchange) => {
                     let events = Arc::new(events.destination(&destination.name));
-                    Way::Exchange(Publisher::new(destination, exchange, events)?)
+                    Way::Exchange(Box::new(Publisher::new(destination, exchange, events)?))
                 }
                 Address::Embedded | Address::Url(_) => {
                     let observer = Arc::new(DestinationObserver::new(events, &destination.name));
                     let stack = stack_config(destination, repository)
                         .and_then(|config| upstream::stack(&config, observer));
-                    Way::Server(stack.map_err(|error| {
+                    Way::Server(Box::new(stack.map_err(|error| {
                         StartError::Destination(destination.name.clone(), error)
-                    })?)
+                    })?))
                 }
             };
             Ok((destination.clone(), way))
@@ -496,7 +496,7 @@ async fn capabilities(
     let watches = servers.map(|(destination, stack)| async {
         let needs = capability::needs(config, packages, destination);
         let events = events.destination(&destination.name);
-        let mut watch = CapabilityWatch::new(destination, needs, stack.clone(), events);
+        let mut watch = CapabilityWatch::new(destination, needs, stack.as_ref().clone(), events);
         match watch.insist().await {
             Ok(()) => Ok(watch),
             Err(why) => Err(StartError::Capability {

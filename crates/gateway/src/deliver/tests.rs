@@ -124,7 +124,7 @@ impl House {
         let dispatcher = Dispatcher::new(
             config.destinations[0].clone(),
             mapping,
-            Way::Server(stack),
+            Way::Server(Box::new(stack)),
             Arc::clone(&queue),
             &events,
         );

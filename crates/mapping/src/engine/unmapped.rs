@@ -109,7 +109,7 @@ impl<'r> Run<'r> {
     /// Whether nothing but its number (`PID|1`) is populated in a segment: it says nothing.
     fn is_only_numbered(&self, segment: Segment<'_>) -> bool {
         let first = definitions::for_version(Version::NEWEST)
-            .segment(&segment.name())
+            .segment(segment.name())
             .and_then(|known| known.field(1));
         first.is_some_and(|field| field.data_type == "SI")
             && (2..=segment.field_count()).all(|number| {

@@ -85,14 +85,17 @@ impl Slicing {
             return;
         };
         if !id.contains(':') {
-            if let Some(all) = element["slicing"]["discriminator"].as_array() {
+            let slicing = element.get("slicing");
+            let discriminators = slicing.and_then(|slicing| slicing.get("discriminator"));
+            if let Some(all) = discriminators.and_then(Value::as_array) {
                 let pair = |one: &Value| {
                     Some((
-                        one["type"].as_str()?.to_owned(),
-                        one["path"].as_str()?.to_owned(),
+                        one.get("type")?.as_str()?.to_owned(),
+                        one.get("path")?.as_str()?.to_owned(),
                     ))
                 };
-                let closed = element["slicing"]["rules"] == "closed";
+                let rules = slicing.and_then(|slicing| slicing.get("rules"));
+                let closed = rules.and_then(Value::as_str) == Some("closed");
                 let pairs = all.iter().filter_map(pair).collect();
                 self.discriminators.insert(path, (pairs, closed));
             }
