@@ -7,7 +7,6 @@
 )]
 
 // The scripted server has more steps than these tests use.
-#[allow(dead_code)]
 mod support;
 
 use std::path::PathBuf;

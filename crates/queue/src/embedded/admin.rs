@@ -56,10 +56,6 @@ pub(crate) fn release(
 const PAGE: usize = 1_000;
 
 /// Lets the first `count` open deliveries that match go now; returns how many.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one step of the writer, with all it works on"
-)]
 pub(crate) fn pass(
     conn: &Connection,
     books: &mut Books,
