@@ -335,14 +335,8 @@ async fn urgent_messages_go_first_and_the_patient_s_earlier_ones_with_them() {
     let inn = inn("", "priority: {when: MSH-13 = 1}");
     let of = |patient: &str, id: &str, urgent: bool| {
         let text = message(id, "").replace("77^", &format!("{patient}^"));
-        if !urgent {
-            return text;
-        }
-        let (header, rest) = text.split_once('\r').unwrap();
-        format!(
-            "{header}{}1\r{rest}",
-            "|".repeat(12 - header.matches('|').count())
-        )
+        let sequence = if urgent { "|2.5.1|1||" } else { "|2.5.1|||" };
+        text.replace("|2.5.1|||", sequence)
     };
     for number in 0..8 {
         inn.send(&of(&format!("9{number}"), &format!("R{number}"), false))
