@@ -178,8 +178,9 @@ fn the_circumstances_are_set_per_test_and_per_folder() {
         .with("bad.assert.yaml", "context: { policies: { provenence: \"off\" } }\n");
     let ran = site.command(&[]).run().expect(1);
     assert!(
-        ran.stdout
-            .contains("the package has no policy `provenence`"),
+        ran.stdout.contains(
+            "context.policies.provenence: there is no such policy; did you mean `provenance`?"
+        ),
         "{}",
         ran.stdout
     );

@@ -386,6 +386,11 @@ impl Builder {
         if primitive {
             one.push(self.refer("text"));
             one.push(self.keywords_alone());
+            if matches!(type_name, "uri" | "url") {
+                // The address of a resource that is made here: the rule has that resource's elements.
+                let keywords = self.refer("keywords");
+                one.push(json!({ "type": "object", "required": ["make"], "allOf": [in_rules, keywords] }));
+            }
         } else {
             let object = self.refer(type_name);
             one.push(json!({ "type": "object", "allOf": [in_rules, object] }));
