@@ -16,6 +16,7 @@ use lapin::{
     },
     types::{AMQPValue, FieldTable},
 };
+use tokio::time;
 
 use super::{
     authority::Authority,
@@ -26,6 +27,7 @@ const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/rabbitmq/broker");
 /// A cold start on a busy machine.
 const START: Duration = Duration::from_secs(120);
+const ANSWER: Duration = Duration::from_secs(15);
 
 /// A broker on loopback. It ends with this value, and with the test process, however that ends.
 pub struct Broker {
@@ -89,7 +91,9 @@ impl Broker {
             .expect("tests/rabbitmq/broker runs");
         self.script = Some(script);
         until("the broker takes connections", START, async || {
-            self.connect().await.ok()
+            // Who accepts and then says nothing is asked anew.
+            let connected = time::timeout(ANSWER, self.connect()).await;
+            connected.ok()?.ok()
         })
         .await;
     }
