@@ -75,7 +75,10 @@ impl Health {
             Ok(status) if status.stopped => {
                 Some("the queue has stopped after a storage failure".to_owned())
             }
-            Ok(_) => None,
+            Ok(_) => match self.queue.reachable().await {
+                Ok(()) => None,
+                Err(error) => Some(format!("the queue cannot store: {error}")),
+            },
             Err(error) => Some(format!("the queue does not answer: {error}")),
         }
     }

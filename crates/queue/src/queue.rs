@@ -46,6 +46,11 @@ pub trait Queue: Send + Sync {
     /// Where everything stands.
     async fn status(&self) -> Result<Status>;
 
+    /// Whether what [`Queue::append`] needs besides this process answers; says why not.
+    async fn reachable(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Deliveries that match, by record number. A page ends after `limit` lines; go on with `after`.
     async fn list(&self, filter: &Filter) -> Result<Vec<RecordSummary>>;
 

@@ -8,10 +8,18 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use queue::{Appended, Home, NewRecord, Queue, QueueError, RabbitOptions, RabbitQueue, SqliteHome};
 use support::{broker, *};
+use tokio::task::JoinSet;
 
 fn options(prefix: &str) -> RabbitOptions {
     RabbitOptions {
@@ -120,4 +128,98 @@ async fn what_is_given_back_again_and_again_is_never_dropped() {
     assert_eq!(all, ["a1", "a2"]);
     assert_sound(&queue).await;
     queue.close().await;
+}
+
+/// A client library hands a returned message to whichever confirmation comes next. Records that go to a destination
+/// whose queues are unbound must fail, and those published before, after and between them must not be mistaken for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_returned_under_load_is_never_answered_as_stored() {
+    const SENDERS: usize = 24;
+    let folder = tempfile::tempdir().unwrap();
+    let options = RabbitOptions {
+        destinations: vec!["good".to_owned(), "torn".to_owned()],
+        ..options("returns")
+    };
+    let queue = Arc::new(open_rabbit(folder.path(), options).await);
+    let saboteur = tokio::spawn(unbind_again_and_again("returns.torn"));
+    // So long that there is much of both, however fast the machine is.
+    let (stored, failed) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let mut senders = JoinSet::new();
+    for sender in 0..SENDERS {
+        let (queue, stored, failed) = (queue.clone(), stored.clone(), failed.clone());
+        senders.spawn(async move {
+            let mut answered = Vec::new();
+            for n in 0.. {
+                if stored.load(Ordering::Relaxed) >= 1_000 && failed.load(Ordering::Relaxed) >= 100
+                {
+                    break;
+                }
+                let destination = if (sender + n) % 3 == 0 {
+                    "torn"
+                } else {
+                    "good"
+                };
+                let text = format!("s{sender}n{n}");
+                let new = NewRecord {
+                    destinations: vec![destination.to_owned()],
+                    ..record(&format!("p{sender}"), &text)
+                };
+                match queue.append(vec![new]).await {
+                    Ok(_) => {
+                        stored.fetch_add(1, Ordering::Relaxed);
+                        answered.push((destination, text));
+                    }
+                    Err(QueueError::Unavailable(..)) => {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            answered
+        });
+    }
+    let sending = tokio::time::timeout(Duration::from_secs(120), senders.join_all());
+    let answered = sending.await.expect("much is stored, and much fails");
+    saboteur.abort();
+
+    let mut missing: BTreeSet<_> = answered.into_iter().flatten().collect();
+    for destination in ["good", "torn"] {
+        while missing.iter().any(|(of, _)| *of == destination) {
+            let waited = tokio::time::timeout(Duration::from_secs(10), queue.wait(destination));
+            assert!(
+                waited.await.is_ok(),
+                "answered as stored and lost: {missing:?}"
+            );
+            for lease in queue.lease(destination, 64, LEASE).await.unwrap() {
+                let text = texts(std::slice::from_ref(&lease)).remove(0);
+                queue.settle(lease.id, delivered()).await.unwrap();
+                missing.remove(&(destination, text));
+            }
+        }
+    }
+    queue.close().await;
+}
+
+/// Takes away the bindings of both queues of an exchange, as often as they come back.
+async fn unbind_again_and_again(exchange: &str) {
+    let url = broker::shared().url();
+    let connecting = lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
+    let connection = connecting.await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    loop {
+        for part in 0..2 {
+            let queue = format!("{exchange}.{part}");
+            let arguments = lapin::types::FieldTable::default();
+            channel
+                .queue_unbind(
+                    queue.as_str().into(),
+                    exchange.into(),
+                    "1".into(),
+                    arguments,
+                )
+                .await
+                .unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -129,6 +129,16 @@ impl Link {
             .unwrap_or_else(|_late| Err(late().into()))
     }
 
+    /// Whether the broker answers: connects if it has to.
+    pub(crate) async fn reachable(&self) -> Result<()> {
+        let channel = self.channel().await?;
+        let closing = channel.close(200, "it answers".into());
+        time::timeout(self.patience, closing)
+            .await
+            .map_err(|_late| too_late())?
+            .map_err(unavailable)
+    }
+
     /// Closes the connection in order.
     pub(crate) async fn close(&self) {
         let connection = self.state.lock().await.connection.take();

@@ -5,6 +5,15 @@
 //! published to the exchange of each of its destinations, and all must confirm it. Anything else than a
 //! confirmation (a nack, a return, a lost connection, no answer in time) is an error for whoever appended: the
 //! record keeps its number, so that it takes effect once when it is sent again.
+//!
+//! # Whose return it is
+//!
+//! The client library hands a returned message to whichever confirmation of the channel it completes next, so the one
+//! that carries a return may be another's, and a message that no queue took may look confirmed. Therefore a group is
+//! judged as a whole: the next one is published only when every confirmation of this one is there, and nothing of
+//! a group with a return (or with a confirmation that is missing) is answered as stored. The channel is then closed
+//! and the topology declared anew, which mends deleted queues and bindings. What of the group had reached its queue
+//! is recognised by its number when it is sent again.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -19,7 +28,7 @@ use lapin::{
     types::AMQPValue,
 };
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time,
 };
 
@@ -38,8 +47,6 @@ use crate::{
 
 /// Records in one group.
 const GROUP: usize = 512;
-/// Groups that wait for confirmations at once.
-const GROUPS: usize = 16;
 /// Confirmations are booked with the next group, or after this time.
 const BOOK_AFTER: Duration = Duration::from_millis(20);
 
@@ -52,11 +59,13 @@ pub(crate) struct Append {
 /// Publishes what is appended.
 pub(crate) struct Publisher {
     pub(crate) home: Arc<Home>,
-    pub(crate) link: Link,
+    pub(crate) link: Arc<Link>,
     pub(crate) names: Names,
     pub(crate) options: RabbitOptions,
     pub(crate) declared: HashSet<String>,
     pub(crate) channel: Option<Channel>,
+    /// Says of the group before whether its channel can still be used.
+    pub(crate) judged: Option<oneshot::Receiver<bool>>,
     pub(crate) confirmed: Arc<Mutex<Vec<Confirmed>>>,
 }
 
@@ -79,7 +88,6 @@ type Confirms = HashMap<i64, Result<Vec<PublisherConfirm>>>;
 impl Publisher {
     /// Works until nobody can ask any more.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Append>) {
-        let groups = Arc::new(Semaphore::new(GROUPS));
         let mut group = Vec::new();
         loop {
             let waiting = !lock(&self.confirmed).is_empty();
@@ -103,22 +111,38 @@ impl Publisher {
                 records += next.admissions.len();
                 group.push(next);
             }
-            let Ok(permit) = Arc::clone(&groups).acquire_owned().await else {
-                break;
-            };
             if let Some(rest) = self.group(std::mem::take(&mut group)).await {
+                let (tell, judged) = oneshot::channel();
+                self.judged = Some(judged);
                 tokio::spawn(async move {
-                    rest.await;
-                    drop(permit);
+                    let _closing = tell.send(rest.await);
                 });
             }
         }
         // What was published is waited for and booked before the home is let go of.
-        let _all = groups
-            .acquire_many(u32::try_from(GROUPS).unwrap_or(1))
-            .await;
+        self.judgement().await;
         self.book().await;
         self.link.close().await;
+    }
+
+    /// Waits until the group before is judged; the channel is used again only if it has kept all its promises.
+    async fn judgement(&mut self) {
+        if let Some(judged) = self.judged.take()
+            && !judged.await.unwrap_or(false)
+        {
+            self.start_over();
+        }
+    }
+
+    /// Closes the channel, with all that may still come over it, and has the topology declared anew.
+    fn start_over(&mut self) {
+        self.declared.clear();
+        if let Some(channel) = self.channel.take() {
+            tokio::spawn(async move {
+                // One that is lost already is as good.
+                let _closed = channel.close(200, "starting over".into()).await;
+            });
+        }
     }
 
     async fn book(&self) {
@@ -130,8 +154,9 @@ impl Publisher {
         }
     }
 
-    /// Admits and publishes one group; what is left is to wait for the confirmations.
-    async fn group(&mut self, group: Vec<Append>) -> Option<impl Future<Output = ()> + use<>> {
+    /// Admits and publishes one group; what is left is to wait for the confirmations. That says whether the channel
+    /// can still be used.
+    async fn group(&mut self, group: Vec<Append>) -> Option<impl Future<Output = bool> + use<>> {
         let started = std::time::Instant::now();
         let requests = group.len();
         let (mut admissions, mut answers) = (Vec::new(), Vec::new());
@@ -154,6 +179,7 @@ impl Publisher {
                 return None;
             }
         };
+        self.judgement().await;
         let mut commit = Commit {
             requests,
             work: started.elapsed(),
@@ -167,14 +193,10 @@ impl Publisher {
                     .await,
             );
         }
-        if confirms.values().any(Result::is_err) {
-            self.channel = None;
-            self.declared.clear();
-        }
         let (patience, booked) = (self.options.patience, Arc::clone(&self.confirmed));
         let observer = self.options.observer.clone();
         Some(async move {
-            let outcomes = wait(confirms, patience).await;
+            let (outcomes, sound) = wait(confirms, patience).await;
             let mut good: HashMap<i64, Confirmed> = HashMap::new();
             let mut steps = steps.into_iter();
             let mut replies = Vec::with_capacity(answers.len());
@@ -215,6 +237,7 @@ impl Publisher {
                 commit.commit = started.elapsed().saturating_sub(commit.work);
                 observer.committed(&commit);
             }
+            sound
         })
     }
 
@@ -286,8 +309,7 @@ impl Publisher {
             let message = Message::new(id, record, admission.replay_of);
             let sent = self.publish(&message, &record.destinations).await;
             if sent.is_err() {
-                self.channel = None;
-                self.declared.clear();
+                self.start_over();
             }
             vacant.insert(sent);
         }
@@ -387,44 +409,82 @@ pub(crate) async fn publish(
         .map_err(unavailable)
 }
 
-/// Waits until all of them are confirmed.
+/// Waits until all of them are confirmed. Nobody else's publish may be unconfirmed on their channel.
 pub(crate) async fn confirm(sent: Vec<PublisherConfirm>, patience: Duration) -> Result<()> {
     let all = time::timeout(patience, join_all(sent))
         .await
         .map_err(|_late| too_late())?;
     for one in all {
-        judge(one)?;
+        judge(one).map_err(|refused| refused.error)?;
     }
     Ok(())
 }
 
-fn judge(confirmation: Result<Confirmation, lapin::Error>) -> Result<()> {
-    let why = match confirmation.map_err(unavailable)? {
-        Confirmation::Ack(None) => return Ok(()),
-        Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
-            "no queue took what was published: is one of them deleted?"
-        }
-        Confirmation::Nack(None) => "the broker refused what was published",
-        Confirmation::NotRequested => "the broker does not confirm",
-    };
-    Err(QueueError::Unavailable(
-        "RabbitMQ",
-        Arc::new(std::io::Error::other(why)),
-    ))
+/// Why something is not confirmed.
+struct Refused {
+    /// Some message was returned, and it is not known which.
+    returned: bool,
+    error: QueueError,
 }
 
-/// What became of each record of a group.
-async fn wait(confirms: Confirms, patience: Duration) -> HashMap<i64, Result<()>> {
-    let end = time::Instant::now() + patience;
-    let mut outcomes = HashMap::with_capacity(confirms.len());
+fn judge(confirmation: Result<Confirmation, lapin::Error>) -> Result<(), Refused> {
+    let (returned, why) = match confirmation {
+        Ok(Confirmation::Ack(None)) => return Ok(()),
+        Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => (
+            true,
+            "no queue took what was published: is one of them deleted?",
+        ),
+        Ok(Confirmation::Nack(None)) => (false, "the broker refused what was published"),
+        Ok(Confirmation::NotRequested) => (false, "the broker does not confirm"),
+        Err(error) => {
+            return Err(Refused {
+                returned: false,
+                error: unavailable(error),
+            });
+        }
+    };
+    let error = QueueError::Unavailable("RabbitMQ", Arc::new(std::io::Error::other(why)));
+    Err(Refused { returned, error })
+}
+
+/// What became of each record of a group, and whether their channel can still be used: nothing was returned and
+/// nothing is outstanding. If not, no record of the group is taken as stored (see the module documentation).
+async fn wait(confirms: Confirms, patience: Duration) -> (HashMap<i64, Result<()>>, bool) {
+    let mut tainted: Option<QueueError> = None;
+    let ids: Vec<i64> = confirms.keys().copied().collect();
+    let (mut of, mut all) = (Vec::new(), Vec::new());
     for (id, sent) in confirms {
-        let outcome = match sent {
-            Ok(sent) => confirm(sent, end.saturating_duration_since(time::Instant::now())).await,
-            Err(error) => Err(error),
-        };
-        outcomes.insert(id, outcome);
+        match sent {
+            // None for a record with barriers: that is confirmed already.
+            Ok(sent) => {
+                of.extend(std::iter::repeat_n(id, sent.len()));
+                all.extend(sent);
+            }
+            // What of it has been published may be returned, or the channel was lost in between.
+            Err(error) => tainted = Some(error),
+        }
     }
-    outcomes
+    let mut outcomes: HashMap<i64, Result<()>> = ids.iter().map(|id| (*id, Ok(()))).collect();
+    match time::timeout(patience, join_all(all)).await {
+        Err(_late) => tainted = Some(too_late()),
+        Ok(confirmed) => {
+            for (id, confirmation) in of.into_iter().zip(confirmed) {
+                if let Err(refused) = judge(confirmation) {
+                    if refused.returned {
+                        tainted = Some(refused.error.clone());
+                    }
+                    outcomes.insert(id, Err(refused.error));
+                }
+            }
+        }
+    }
+    match tainted {
+        None => (outcomes, true),
+        Some(error) => {
+            let none = ids.into_iter().map(|id| (id, Err(error.clone())));
+            (none.collect(), false)
+        }
+    }
 }
 
 /// A dead letter for others to look at: the message as it was, with headers that say why.

@@ -50,6 +50,8 @@ pub struct RabbitQueue {
     stop: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     last_lease: AtomicU64,
+    /// The connection of what is appended.
+    appending: Arc<Link>,
     /// Confirmed by the broker, and not in the books yet.
     confirmed: Arc<Mutex<Vec<Confirmed>>>,
 }
@@ -71,10 +73,10 @@ impl RabbitQueue {
     pub async fn open(options: RabbitOptions, home: Home) -> Result<Self> {
         let home = Arc::new(home);
         let node = node_name();
-        let publisher = Link::new(&format!("fhirway appends {node}"), &options);
-        topology::declare_dead(&publisher, &options).await?;
+        let appending = Arc::new(Link::new(&format!("fhirway appends {node}"), &options));
+        topology::declare_dead(&appending, &options).await?;
         for destination in &options.destinations {
-            topology::declare(&publisher, &options, destination).await?;
+            topology::declare(&appending, &options, destination).await?;
         }
         let feeds: BTreeMap<String, Arc<Feed>> = options
             .destinations
@@ -99,10 +101,11 @@ impl RabbitQueue {
         let confirmed: Arc<Mutex<Vec<Confirmed>>> = Arc::default();
         let publisher = Publisher {
             home: Arc::clone(&home),
-            link: publisher,
+            link: Arc::clone(&appending),
             names: Names::new(&options.prefix),
             declared: options.destinations.iter().cloned().collect(),
             channel: None,
+            judged: None,
             confirmed: Arc::clone(&confirmed),
             options,
         };
@@ -120,6 +123,7 @@ impl RabbitQueue {
             stop,
             tasks: Mutex::new(tasks),
             last_lease: AtomicU64::new(0),
+            appending,
             confirmed,
         })
     }
@@ -351,6 +355,10 @@ impl Queue for RabbitQueue {
         }
         total(&mut status);
         Ok(status)
+    }
+
+    async fn reachable(&self) -> Result<()> {
+        self.appending.reachable().await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<RecordSummary>> {

@@ -364,8 +364,8 @@ impl Shared {
     /// Publishes a dead letter and waits until the broker has it.
     pub(crate) async fn bury(&self, letter: &DeadLetter<'_>) -> Result<()> {
         let mut kept = self.burials.lock().await;
-        let channel = match &*kept {
-            Some(channel) if channel.status().connected() => channel.clone(),
+        let channel = match kept.take() {
+            Some(channel) if channel.status().connected() => channel,
             _ => confirming(&self.consumers).await?,
         };
         let payload = letter.message.payload.as_deref().unwrap_or_default();
@@ -377,9 +377,10 @@ impl Shared {
             letter.properties(),
         )
         .await?;
+        // One at a time: a return could be taken for another's. A channel on which one has failed is not used again.
+        confirm(vec![sent], self.options.patience).await?;
         *kept = Some(channel);
-        drop(kept);
-        confirm(vec![sent], self.options.patience).await
+        Ok(())
     }
 }
 
